@@ -1,0 +1,42 @@
+# The front door. Every target does its own set-up; plain `make` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+JOBS    ?= $(shell nproc)
+
+.PHONY: help setup build test asan fuzz lint fmt demo bench-core clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install missing packages (returns at once when all is there)
+	@scripts/setup
+
+build: setup ## build everything into build/release/bin
+	@mkdir -p build && { cmake --preset release >build/configure.log || { cat build/configure.log; exit 1; }; }
+	@cmake --build build/release -j $(JOBS)
+
+test: build ## build and run every test
+	@scripts/test
+
+demo: build ## see it work: a service on a simulated GPU, from start to proof
+	@scripts/demo
+
+lint: build ## layout, clang-tidy, shellcheck
+	@scripts/lint
+
+fmt: setup ## let clang-format lay out every file
+	@scripts/lint --fix
+
+asan: setup ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/test-asan
+
+fuzz: setup ## every fuzz target for 20 seconds
+	@scripts/fuzz
+
+bench-core: build ## gpuward's own share of a service's life, beside the bare floor
+	@/usr/bin/python3 bench/core.py
+
+clean: ## remove build/ and dist/
+	@rm -rf build dist
