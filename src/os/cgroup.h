@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/pid.h"
+#include "os/fd.h"
+#include "os/proc_fs.h"
+
+namespace gpuward::os {
+
+enum class CgroupKind : std::uint8_t {
+  none = 0,
+  v2 = 1,          ///< cgroup2, alone or beside v1 controllers (hybrid)
+  v1_freezer = 2,  ///< the v1 freezer hierarchy: membership and freezing, no kill file, no events
+};
+
+/// A control group held as an open directory: the same path may be a new group tomorrow. Owns the
+/// directory fd, not the group itself; remove() ends the group. Allocation-free except create/open.
+class Cgroup {
+ public:
+  Cgroup() = default;
+  Cgroup(Cgroup&&) = default;
+  Cgroup& operator=(Cgroup&&) = default;
+
+  /// Makes @p name below @p parent (an absolute path inside the mount), or takes over an existing
+  /// group of that name when it is empty. Errors: EBUSY when it is populated, EACCES/EROFS without
+  /// the right to make it.
+  static Result<Cgroup> create(CgroupKind kind, const std::string& parent, std::string_view name);
+  /// Opens an existing group by absolute path.
+  static Result<Cgroup> open(CgroupKind kind, const std::string& path);
+
+  explicit operator bool() const { return static_cast<bool>(dir_); }
+  CgroupKind kind() const { return kind_; }
+  const std::string& path() const { return path_; }
+  int dir_fd() const { return dir_.get(); }
+  /// cgroup.events for poll(POLLPRI), -1 on v1: there is nothing to wait on there.
+  int events_fd() const { return events_.get(); }
+
+  /// Moves @p pid in. For kernels without CLONE_INTO_CGROUP and for v1.
+  Result<void> enter(Pid pid) const;
+  /// Does the group or one below it hold a process that is not a zombie? Re-reads cgroup.events.
+  Result<bool> populated() const;
+  /// Calls @p visit(Pid) for each member, in groups below too. A zombie whose threads have all
+  /// ended is not listed by v2; pid 0 (a process outside our PID namespace) is skipped.
+  template <class Visit>
+  Result<void> for_each_member(Visit&& visit) const {
+    return each_member(
+        dir_, [](void* context, Pid pid) { (*static_cast<Visit*>(context))(pid); }, &visit, 0);
+  }
+  /// Is @p pid a member of the group or one below it now? By /proc/PID/cgroup.
+  bool holds(Pid pid) const;
+
+  /// Stops or continues all members. Errc::not_supported where there is no such file or it is
+  /// masked.
+  Result<void> freeze(bool on) const;
+  /// KILLs all members with one write (5.14). Errc::not_supported where it is missing or masked.
+  Result<void> kill() const;
+  /// Removes the groups below and this one. EBUSY while populated.
+  Result<void> remove();
+
+ private:
+  static Result<void> each_member(const Fd& dir, detail::PidCallback callback, void* context,
+                                  int depth);
+  CgroupKind kind_ = CgroupKind::none;
+  std::string path_;
+  std::string relative_;  ///< as /proc/PID/cgroup shows it
+  Fd dir_;
+  Fd events_;
+};
+
+/// Where this process may make groups.
+struct CgroupPlace {
+  CgroupKind kind = CgroupKind::none;
+  std::string mount;   ///< "/sys/fs/cgroup" or ".../unified" or ".../freezer"
+  std::string parent;  ///< absolute path of the group below which ours are made
+  std::string reason;  ///< for kind none: why not, for people
+};
+
+/// Finds the strongest place: our own group on cgroup2, else our own group on the v1 freezer.
+/// Tries by making and removing a group there. Honours the kernel mask.
+CgroupPlace find_cgroup_place();
+
+}  // namespace gpuward::os

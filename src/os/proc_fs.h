@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/pid.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "os/fd.h"
+
+namespace gpuward::os {
+
+/// /proc/PID/stat, the fields we use (proc_pid_stat(5)).
+struct ProcStat {
+  Text<32> name;     ///< the kernel's comm, at most 15 bytes, without the brackets
+  char state = '?';  ///< R S D T t Z X I
+  Pid parent;
+  std::uint64_t start_ticks = 0;
+  std::uint64_t cpu_ticks = 0;  ///< user + system, clock ticks
+};
+
+/// Parses the text of a stat file. comm may hold spaces and brackets: it ends at the last ')'.
+std::optional<ProcStat> parse_stat(std::string_view text);
+
+/// Errors: ENOENT or ESRCH when there is no such process. Allocates nothing.
+Result<ProcStat> read_stat(Pid pid);
+
+/// The command line with single spaces, unprintable bytes as '?', at most @p limit bytes; "[name]"
+/// for kernel threads and zombies.
+Result<std::string> read_command(Pid pid, std::size_t limit = 4096);
+
+/// The kernel function a sleeping process waits in, or empty when it cannot be seen.
+Text<40> read_wchan(Pid pid);
+
+/// Real user id of the process.
+Result<unsigned> read_uid(Pid pid);
+
+/// Calls @p visit(Pid) for each process in /proc. Allocates nothing.
+template <class Visit>
+Result<void> for_each_process(Visit&& visit);
+
+/// Calls @p visit(Pid) for each child of each thread of @p parent
+/// (/proc/PID/task/TID/children where the kernel has it, else by asking every process for its
+/// parent). Races with forks: repeat until nothing new is found. Allocates nothing.
+template <class Visit>
+Result<void> for_each_child(Pid parent, Visit&& visit);
+
+/// Entries of an open folder through getdents64: no allocation, unlike readdir(3).
+/// @p visit(std::string_view name, bool folder) returns false to stop.
+template <class Visit>
+Result<void> for_each_entry(const Fd& dir, Visit&& visit);
+
+std::optional<Pid> parse_pid(std::string_view digits);
+
+namespace detail {
+using Callback = bool (*)(void* context, std::string_view name, bool folder);
+using PidCallback = void (*)(void* context, Pid pid);
+Result<void> each_entry(const Fd& dir, Callback callback, void* context);
+Result<void> each_process(PidCallback callback, void* context);
+Result<void> each_child(Pid parent, PidCallback callback, void* context);
+}  // namespace detail
+
+template <class Visit>
+Result<void> for_each_entry(const Fd& dir, Visit&& visit) {
+  return detail::each_entry(
+      dir,
+      [](void* context, std::string_view name, bool folder) {
+        return (*static_cast<Visit*>(context))(name, folder);
+      },
+      &visit);
+}
+template <class Visit>
+Result<void> for_each_process(Visit&& visit) {
+  return detail::each_process([](void* context, Pid pid) { (*static_cast<Visit*>(context))(pid); },
+                              &visit);
+}
+template <class Visit>
+Result<void> for_each_child(Pid parent, Visit&& visit) {
+  return detail::each_child(
+      parent, [](void* context, Pid pid) { (*static_cast<Visit*>(context))(pid); }, &visit);
+}
+
+}  // namespace gpuward::os

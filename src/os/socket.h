@@ -1,0 +1,51 @@
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/pid.h"
+#include "os/fd.h"
+
+namespace gpuward::os {
+
+/// A numeric TCP address. Names are never resolved: static programs have no resolver.
+struct TcpAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+  std::uint16_t port() const;
+};
+/// "127.0.0.1:7860", "0.0.0.0:80", "[::1]:7860". nullopt for anything else.
+std::optional<TcpAddress> parse_tcp_address(std::string_view text);
+
+/// A listening Unix stream socket named @p name inside @p dir, mode 0600; an old socket file is
+/// replaced. Works for paths of any length (through /proc/self/fd: sun_path holds 107 bytes).
+Result<Fd> listen_unix_at(const Fd& dir, std::string_view name, int backlog = 16);
+/// Connects to it. ECONNREFUSED or ENOENT: nobody listens.
+Result<Fd> connect_unix_at(const Fd& dir, std::string_view name);
+
+struct Peer {
+  Pid pid;  ///< 0 if it lives in another PID namespace
+  uid_t uid = 0;
+};
+Result<Peer> peer_of(const Fd& unix_socket);
+
+/// Starts a non-blocking TCP connection; poll the result for POLLOUT, then ask connect_result.
+Result<Fd> start_connect(const TcpAddress& address);
+/// 0 when connected, else the errno.
+int connect_result(const Fd& socket);
+
+/// A TCP port of 127.0.0.1 that is free now, chosen by the kernel. Another program may take it
+/// before the service does: the service's own bind error tells.
+Result<std::uint16_t> free_loopback_port();
+
+/// Is something listening at @p address (also on the wildcard address of the port)? By trying to
+/// bind it ourselves without SO_REUSEPORT. Errors: EACCES for ports below 1024 without the right.
+Result<bool> port_taken(const TcpAddress& address);
+
+}  // namespace gpuward::os

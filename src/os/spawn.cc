@@ -1,0 +1,214 @@
+#include "os/spawn.h"
+
+#include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+
+#include "os/kernel.h"
+
+namespace gpuward::os {
+namespace {
+
+[[noreturn]] void give_up(int report, SpawnStep step, int errno_value) {
+  const SpawnFailure failure{step, errno_value};
+  (void)!::write(report, &failure, sizeof failure);
+  ::_exit(127);
+}
+
+// By the raw call: glibc's sigaction refuses 32 and 33, which its threads use, and a child would
+// inherit them ignored from whoever started us.
+void reset_signals() {
+  constexpr std::array<std::uint64_t, 4> kPlain{};  // handler, flags, restorer, mask of the kernel's
+  constexpr std::size_t kMaskBytes = 8;
+  for (int number = 1; number < NSIG; ++number)
+    ::syscall(SYS_rt_sigaction, number, kPlain.data(), nullptr, kMaskBytes);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+bool wait_at(int gate) {
+  char go = 0;
+  ssize_t n = 0;
+  do n = ::read(gate, &go, 1);
+  while (n < 0 && errno == EINTR);
+  return n == 1;
+}
+
+bool place_stdio(int from, int to) {
+  // dup2 onto itself would keep close-on-exec; ours are all from 3 up, so from == to cannot happen.
+  return ::dup2(from, to) == to;
+}
+
+// After clone: only async-signal-safe calls. The parent has one thread, so the heap is sane, but a
+// child that allocates would still dirty pages it shares.
+[[noreturn]] void become(const SpawnPlan& plan, int gate, int report) {
+  reset_signals();
+  if (!wait_at(gate)) give_up(report, SpawnStep::wait_for_go, EPIPE);
+  if (::setsid() < 0) give_up(report, SpawnStep::new_session, errno);
+  if (plan.directory != nullptr && ::chdir(plan.directory) < 0)
+    give_up(report, SpawnStep::change_directory, errno);
+  int in = plan.in;
+  if (in < 0) in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (in < 0 || !place_stdio(in, 0) || !place_stdio(plan.out, 1) || !place_stdio(plan.err, 2))
+    give_up(report, SpawnStep::stdio, errno);
+  environ = const_cast<char**>(plan.envp);
+  ::execvp(plan.argv[0], const_cast<char* const*>(plan.argv));
+  give_up(report, SpawnStep::execute, errno);
+}
+
+}  // namespace
+
+std::string_view to_string(SpawnStep step) {
+  switch (step) {
+    case SpawnStep::clone:
+      return "make a process";
+    case SpawnStep::enter_cgroup:
+      return "enter its cgroup";
+    case SpawnStep::wait_for_go:
+      return "wait for its record";
+    case SpawnStep::new_session:
+      return "make a session";
+    case SpawnStep::change_directory:
+      return "change to its directory";
+    case SpawnStep::stdio:
+      return "open its output";
+    case SpawnStep::execute:
+      return "execute";
+  }
+  return "start";
+}
+
+std::expected<Spawning, SpawnFailure> Spawning::begin(const SpawnPlan& plan) {
+  auto gate = make_pipe();
+  auto report = make_pipe(O_NONBLOCK);
+  if (!gate || !report) return std::unexpected(SpawnFailure{SpawnStep::clone, EMFILE});
+  const bool into = plan.cgroup != nullptr && *plan.cgroup &&
+                    plan.cgroup->kind() == CgroupKind::v2 && kernel().clone_into_cgroup;
+  int pidfd = -1;
+  clone_args args{};
+  args.exit_signal = SIGCHLD;
+  if (kernel().pidfd) {
+    args.flags |= CLONE_PIDFD;
+    args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
+  }
+  if (into) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<std::uint64_t>(plan.cgroup->dir_fd());
+  }
+  // A pidfd is close-on-exec from birth. Where clone3 is missing (ENOSYS: old kernels, sandboxes),
+  // fork does; the child then enters the cgroup before it is let go.
+  long child = ::syscall(SYS_clone3, &args, sizeof args);
+  if (child < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL) && !into)
+    child = ::fork();
+  if (child < 0) return std::unexpected(SpawnFailure{SpawnStep::clone, errno});
+  if (child == 0) {
+    gate->write.close();
+    become(plan, gate->read.get(), report->write.get());
+  }
+  Spawning spawning;
+  spawning.gate_ = std::move(gate->write);
+  spawning.report_ = std::move(report->read);
+  const Pid pid{static_cast<pid_t>(child)};
+  auto process = pidfd >= 0 ? Process::take_child(pid, Fd::take(pidfd)) : Process::open(pid);
+  if (!process)
+    return std::unexpected(SpawnFailure{SpawnStep::clone, process.error().code.value()});
+  spawning.process_ = std::move(*process);
+  if (plan.cgroup != nullptr && *plan.cgroup && !into) {
+    auto entered = plan.cgroup->enter(pid);
+    if (!entered)
+      return std::unexpected(SpawnFailure{SpawnStep::enter_cgroup, entered.error().code.value()});
+  }
+  return spawning;
+}
+
+Fd Spawning::go() {
+  const char go = 'g';
+  (void)!::write(gate_.get(), &go, 1);  // a child that died meanwhile shows as its exit
+  gate_.close();
+  return std::move(report_);
+}
+
+ExecState read_exec_report(const Fd& report, SpawnFailure* failure) {
+  SpawnFailure read{};
+  const ssize_t n = ::read(report.get(), &read, sizeof read);
+  if (n == 0) return ExecState::done;
+  if (n == sizeof read) {
+    *failure = read;
+    return ExecState::failed;
+  }
+  return ExecState::pending;
+}
+
+Result<Process> start_program(const ProgramPlan& plan) {
+  std::vector<char*> argv;
+  argv.push_back(const_cast<char*>(plan.path.c_str()));
+  for (const auto& arg : plan.args) argv.push_back(const_cast<char*>(arg.c_str()));
+  argv.push_back(nullptr);
+  auto report = make_pipe();
+  if (!report) return fail(std::move(report).error());
+  const pid_t parent = ::getpid();
+  const pid_t child = ::fork();
+  if (child < 0) return fail(last_error("start", plan.path));
+  if (child == 0) {
+    const int tell = report->write.get();
+    reset_signals();
+    if (plan.parent_death_signal != 0) {
+      ::prctl(PR_SET_PDEATHSIG, plan.parent_death_signal);
+      if (::getppid() != parent) ::_exit(127);
+    }
+    if (plan.new_session && ::setsid() < 0) give_up(tell, SpawnStep::new_session, errno);
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    auto or_null = [&](int fd) { return fd < 0 ? null : fd; };
+    // The handed descriptor moves to 3 last, but 3 may be the report or one of the stdio: lift
+    // both.
+    const int tell_high = ::fcntl(tell, F_DUPFD_CLOEXEC, 10);
+    const int handed_high =
+        plan.handed == nullptr ? -1 : ::fcntl(plan.handed->get(), F_DUPFD_CLOEXEC, 10);
+    const int in = ::fcntl(or_null(plan.in), F_DUPFD_CLOEXEC, 10);
+    const int out = ::fcntl(or_null(plan.out), F_DUPFD_CLOEXEC, 10);
+    const int err = ::fcntl(or_null(plan.err), F_DUPFD_CLOEXEC, 10);
+    if (null < 0 || tell_high < 0 || in < 0 || !place_stdio(in, 0) || !place_stdio(out, 1) ||
+        !place_stdio(err, 2))
+      give_up(tell, SpawnStep::stdio, errno);
+    if (handed_high >= 0 && ::dup2(handed_high, 3) != 3)
+      give_up(tell_high, SpawnStep::stdio, errno);
+    ::execv(plan.path.c_str(), argv.data());
+    give_up(tell_high, SpawnStep::execute, errno);
+  }
+  report->write.close();
+  auto process = Process::open(Pid{child});  // our unreaped child: the number cannot be reused
+  SpawnFailure failure;
+  const ExecState state = read_exec_report(report->read, &failure);
+  if (state == ExecState::failed) {
+    ::waitpid(child, nullptr, 0);
+    Error error = error_from(failure.errno_value, to_string(failure.step), plan.path);
+    return fail(error);
+  }
+  if (!process) {
+    // Ended within microseconds: still our child, so wait tells and nobody can have its number.
+    return fail(error_from(ESRCH, "hold", plan.path));
+  }
+  return process;
+}
+
+Result<std::string> sibling_program(std::string_view name) {
+  std::array<char, 4096> buffer{};
+  const ssize_t n = ::readlink("/proc/self/exe", buffer.data(), buffer.size());
+  if (n <= 0 || n == static_cast<ssize_t>(buffer.size()))
+    return fail(last_error("read", "/proc/self/exe"));
+  std::string path(buffer.data(), static_cast<std::size_t>(n));
+  path.resize(path.rfind('/') + 1);
+  path += name;
+  if (::access(path.c_str(), X_OK) < 0) return fail(last_error("find", path));
+  return path;
+}
+
+}  // namespace gpuward::os

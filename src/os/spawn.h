@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "os/cgroup.h"
+#include "os/fd.h"
+#include "os/process.h"
+
+namespace gpuward::os {
+
+/// What a new process does between clone and exec, in this order. A failure names its step.
+enum class SpawnStep : std::uint8_t {
+  clone = 0,
+  enter_cgroup = 1,
+  wait_for_go = 2,  ///< the parent died before the record was written
+  new_session = 3,
+  change_directory = 4,
+  stdio = 5,
+  execute = 6,
+};
+/// "enter the cgroup", "change to its directory", "execute": for messages.
+std::string_view to_string(SpawnStep step);
+
+struct SpawnPlan {
+  const char* const* argv = nullptr;  ///< null-terminated; argv[0] is looked up in the PATH of envp
+  const char* const* envp = nullptr;
+  const char* directory = nullptr;  ///< null: stays where the parent is
+  int in = -1;                      ///< -1: /dev/null
+  int out = -1;                     ///< required
+  int err = -1;                     ///< required
+  const Cgroup* cgroup = nullptr;   ///< null or empty: none
+};
+
+struct SpawnFailure {
+  SpawnStep step = SpawnStep::clone;
+  int errno_value = 0;
+};
+
+/// A child that exists, is inside its cgroup, and waits for go() before it execs: whatever must be
+/// on disk about it can be written first. Destroying the object without go() ends the child.
+class Spawning {
+ public:
+  /// The child gets an empty signal mask, default handlers, a session of its own. Single-threaded
+  /// callers only: the child is a raw clone3 that runs no atfork handlers.
+  static std::expected<Spawning, SpawnFailure> begin(const SpawnPlan& plan);
+
+  const Process& process() const { return process_; }
+  /// Lets the child exec. Returns the descriptor to poll: EOF = exec succeeded, else a
+  /// SpawnFailure.
+  Fd go();
+  Process take_process() { return std::move(process_); }
+
+ private:
+  Process process_;
+  Fd gate_;
+  Fd report_;
+};
+
+enum class ExecState : std::uint8_t { pending, done, failed };
+/// Reads the descriptor that go() returned without blocking.
+ExecState read_exec_report(const Fd& report, SpawnFailure* failure);
+
+/// Starts a program of ours detached from this one: own session, own process group, stdio given.
+/// Returns once exec has succeeded. Used for anchors, the warden and the sentinel. The child's
+/// descriptor 3 is @p handed (kept open over exec) if it is not empty.
+struct ProgramPlan {
+  std::string path;
+  std::vector<std::string> args;    ///< without argv[0]
+  int in = -1, out = -1, err = -1;  ///< -1: /dev/null
+  const Fd* handed = nullptr;
+  bool new_session = true;
+  int parent_death_signal = 0;
+};
+Result<Process> start_program(const ProgramPlan& plan);
+
+/// The absolute path of a program of ours: beside the running one, whatever PATH says.
+Result<std::string> sibling_program(std::string_view name);
+
+}  // namespace gpuward::os

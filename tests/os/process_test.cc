@@ -1,0 +1,79 @@
+#include "os/process.h"
+
+#include <poll.h>
+
+#include <csignal>
+#include <gtest/gtest.h>
+
+#include "child.h"
+#include "os/kernel.h"
+
+namespace gpuward::os {
+namespace {
+
+TEST(Process, HoldsARealChildSignalsItAndSeesItsEnd) {
+  Child child;
+  auto process = Process::open(child.pid());
+  ASSERT_TRUE(process) << process.error().message();
+  EXPECT_EQ(process->pid(), child.pid());
+  EXPECT_GT(process->id().start_ticks, 0U);
+  EXPECT_TRUE(process->alive());
+  EXPECT_TRUE(exists(process->id()));
+  ASSERT_TRUE(process->signal(SIGTERM));
+  ASSERT_TRUE(within([&] { return !process->alive(); }));
+  EXPECT_TRUE(exists(process->id())) << "a zombie still has its number";
+  const int status = child.collect(0);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGTERM);
+  EXPECT_FALSE(process->alive());
+  EXPECT_FALSE(exists(process->id()));
+  const auto late = process->signal(SIGKILL);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code.value(), ESRCH);
+}
+
+TEST(Process, PollWakesWhenItEnds) {
+  if (!kernel().pidfd) GTEST_SKIP() << "this kernel has no pidfds";
+  Child child;
+  auto process = Process::open(child.pid());
+  ASSERT_TRUE(process);
+  pollfd item{process->poll_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&item, 1, 0), 0);
+  ASSERT_TRUE(process->signal(SIGKILL));
+  EXPECT_EQ(::poll(&item, 1, 5000), 1);
+}
+
+TEST(Process, OpensExactlyTheOneMeant) {
+  const Child child;
+  const auto id = Process::open(child.pid())->id();
+  EXPECT_TRUE(Process::open(id));
+  for (const std::uint64_t start : {id.start_ticks - 1, id.start_ticks + 1, std::uint64_t{0}}) {
+    const ProcessId other{id.pid, start};
+    const auto process = Process::open(other);
+    ASSERT_FALSE(process);
+    EXPECT_EQ(process.error().code.value(), ESRCH);
+    EXPECT_FALSE(exists(other));
+  }
+}
+
+TEST(Process, OneThatIsGoneCannotBeHeld) {
+  Child child;
+  const Pid pid = child.pid();
+  const auto id = Process::open(pid)->id();
+  child.collect(SIGKILL);
+  EXPECT_FALSE(Process::open(pid));
+  const auto process = Process::open(id);
+  ASSERT_FALSE(process);
+  EXPECT_EQ(process.error().code.value(), ESRCH);
+  EXPECT_EQ(process.error().doing.view(), "hold process " + std::to_string(pid.number));
+}
+
+TEST(Process, AnEmptyOneIsNotAlive) {
+  const Process none;
+  EXPECT_FALSE(none);
+  EXPECT_FALSE(none.alive());
+  EXPECT_EQ(none.poll_fd(), -1);
+}
+
+}  // namespace
+}  // namespace gpuward::os
