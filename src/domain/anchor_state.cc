@@ -1,0 +1,58 @@
+#include "domain/anchor_state.h"
+
+namespace gpuward {
+
+std::string_view to_string(Containment level) {
+  return level == Containment::cgroup ? "cgroup" : "subreaper";
+}
+
+std::string_view limits_of(Containment level) {
+  if (level == Containment::cgroup) return {};
+  return "without cgroups a crash of the anchor loses processes that left their parent";
+}
+
+Phase phase_of(const Life& life) {
+  struct Namer {
+    Phase operator()(const life::Idle&) const { return Phase::idle; }
+    Phase operator()(const life::Starting&) const { return Phase::starting; }
+    Phase operator()(const life::Ready&) const { return Phase::ready; }
+    Phase operator()(const life::Ending& ending) const {
+      return ending.stage == life::Stage::unkillable ? Phase::unkillable : Phase::ending;
+    }
+    Phase operator()(const life::Settling&) const { return Phase::settling; }
+    Phase operator()(const life::BackingOff&) const { return Phase::backing_off; }
+    Phase operator()(const life::Over& over) const {
+      return over.failed ? Phase::failed : Phase::stopped;
+    }
+  };
+  return std::visit(Namer{}, life.state);
+}
+
+bool starts_containers(const LaunchPlan& plan) {
+  if (plan.command.empty()) return false;
+  const std::string& word = plan.command.front();
+  const std::string program = word.substr(word.rfind('/') + 1);
+  return program == "docker" || program == "podman" || program == "nerdctl";
+}
+
+int stop_exit_code(const AnchorState& state, const LaunchPlan& plan) {
+  if (state.phase == Phase::unkillable || !state.receipt.survivors.empty()) return 4;
+  if (state.receipt.memory == MemoryProof::held || starts_containers(plan)) return 4;
+  return 0;
+}
+
+std::string_view to_string(MemoryProof proof) {
+  switch (proof) {
+    case MemoryProof::none:
+      return "none";
+    case MemoryProof::returned:
+      return "returned";
+    case MemoryProof::not_visible:
+      return "not_visible";
+    case MemoryProof::held:
+      return "held";
+  }
+  return "not_visible";
+}
+
+}  // namespace gpuward

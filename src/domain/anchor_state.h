@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/inline_vec.h"
+#include "base/pid.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "domain/lifecycle.h"
+#include "domain/service.h"
+
+namespace gpuward {
+
+/// How strongly a tree is held; what each cannot promise is said by limits_of().
+enum class Containment : std::uint8_t {
+  cgroup = 0,     ///< cgroup + subreaper: membership from the first instruction
+  subreaper = 1,  ///< every orphan comes to the anchor; lost when the anchor dies
+};
+std::string_view to_string(Containment level);
+/// One sentence: what this level cannot promise. Empty when there is nothing to say.
+std::string_view limits_of(Containment level);
+
+/// Everything an anchor needs to know to lead a tree, resolved by whoever starts it: ports picked,
+/// paths absolute, environment complete.
+struct LaunchPlan {
+  std::string service;
+  std::uint32_t replica = 0;
+  std::vector<std::string> command;
+  std::vector<EnvVar> env;  ///< the whole environment of main
+  std::string directory;    ///< absolute
+  Readiness ready;          ///< address is numeric by now
+  std::uint16_t port = 0;   ///< what {port} became; 0: none was asked for
+  std::chrono::milliseconds grace{10'000};
+  RestartPolicy restart = RestartPolicy::never;
+  Backoff backoff;
+  std::string pid_file;     ///< absolute; empty: none
+  std::string log_file;     ///< absolute
+  std::string cgroup_name;  ///< name of its own group below the place found at start
+  bool by_warden = false;   ///< false: `gpuward run`
+  std::uint32_t uid = 0;    ///< who asked
+};
+
+/// Where a tree is in its life; the short form of life::State that travels.
+enum class Phase : std::uint8_t {
+  idle = 0,
+  starting = 1,
+  ready = 2,
+  ending = 3,
+  settling = 4,
+  backing_off = 5,
+  stopped = 6,
+  failed = 7,
+  unkillable = 8,
+};
+Phase phase_of(const Life& life);
+
+/// One process that did not end, with what can be said about it.
+struct Survivor {
+  Pid pid;
+  Text<32> name;
+  std::uint8_t state = 0;  ///< the letter of /proc/PID/stat
+  Text<40> wchan;          ///< kernel function it waits in; empty if it cannot be seen
+};
+
+/// What was ended, and the proof. One per end of a tree.
+struct Receipt {
+  std::uint32_t generation = 0;  ///< 0: there is no receipt yet
+  std::uint32_t processes_ended = 0;
+  bool forced = false;  ///< KILL was needed
+  std::chrono::microseconds duration{0};
+  InlineVec<std::uint16_t, 32> ports_freed;
+  InlineVec<std::uint16_t, 8> ports_held;  ///< still listened on, by someone else or a survivor
+  InlineVec<Survivor, 16> survivors;
+  MemoryProof memory = MemoryProof::not_visible;
+  Bytes gpu_bytes_returned;
+  std::int64_t at_unix_ms = 0;
+};
+
+/// What an anchor tells of its tree, in its record and to whoever asks. Inline throughout.
+struct AnchorState {
+  Phase phase = Phase::idle;
+  ProcessId anchor;
+  ProcessId main;  ///< 0 while there is none
+  std::uint32_t generation = 0;
+  std::uint32_t failures = 0;
+  Containment level = Containment::subreaper;
+  std::uint8_t cgroup_kind = 0;  ///< os::CgroupKind
+  Text<512> cgroup;              ///< absolute path; empty: none
+  bool has_exit = false;
+  ExitStatus last_exit;
+  Reason reason;
+  std::int64_t since_ns = 0;         ///< CLOCK_MONOTONIC of the last change of phase
+  std::int64_t next_ns = 0;          ///< when the next attempt is due; 0: none
+  Text<64> ready_evidence;           ///< "GET /config answered 200"
+  Bytes gpu_held;                    ///< as last told by the warden
+  bool gpu_seen = false;             ///< has anyone told
+  bool wants_memory_proof = false;   ///< whoever sees the GPU: answer, please
+  std::uint64_t lost_log_bytes = 0;  ///< could not be written, disk full
+  std::uint64_t wakeups = 0;         ///< of the anchor's loop, so that idleness can be measured
+  Receipt receipt;                   ///< of the last end
+  int spawn_errno = 0;      ///< why main could not be started; 0: it could, or was not tried
+  Text<200> spawn_failure;  ///< the step and its object: "execute 'python3'"
+};
+
+/// "returned": a contract of the JSON output.
+std::string_view to_string(MemoryProof proof);
+
+/// Does the command start containers (docker, podman, nerdctl)? They live outside its tree, so an
+/// empty tree proves nothing (harm.md 17).
+bool starts_containers(const LaunchPlan& plan);
+
+/// The exit code that a finished stop deserves: 0 proven, 4 not proven.
+int stop_exit_code(const AnchorState& state, const LaunchPlan& plan);
+
+}  // namespace gpuward

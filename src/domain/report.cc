@@ -1,0 +1,116 @@
+#include "domain/report.h"
+
+namespace gpuward {
+
+std::string_view to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::stopped:
+      return "STOPPED";
+    case Verdict::starting:
+      return "STARTING";
+    case Verdict::healthy:
+      return "HEALTHY";
+    case Verdict::draining:
+      return "DRAINING";
+    case Verdict::backing_off:
+      return "BACKING_OFF";
+    case Verdict::failed:
+      return "FAILED";
+    case Verdict::unkillable:
+      return "UNKILLABLE";
+  }
+  return "UNKNOWN";
+}
+
+Verdict judge(const AnchorState& state) {
+  switch (state.phase) {
+    case Phase::idle:
+    case Phase::starting:
+      return Verdict::starting;
+    case Phase::ready:
+      return Verdict::healthy;
+    case Phase::ending:
+    case Phase::settling:
+      return Verdict::draining;
+    case Phase::backing_off:
+      return Verdict::backing_off;
+    case Phase::failed:
+      return Verdict::failed;
+    case Phase::unkillable:
+      return Verdict::unkillable;
+    case Phase::stopped:
+      break;
+  }
+  return Verdict::stopped;
+}
+
+std::string sentence_on(const AnchorState& state, Verdict verdict, Instant now) {
+  const auto age = to_string(now.time_since_epoch() - std::chrono::nanoseconds(state.since_ns));
+  const std::string reason(state.reason.view());
+  switch (verdict) {
+    case Verdict::healthy: {
+      std::string text = "ready for " + age;
+      if (!state.ready_evidence.empty()) text += ", " + std::string(state.ready_evidence.view());
+      return text;
+    }
+    case Verdict::starting:
+      return "starting for " + age + ", not ready yet";
+    case Verdict::draining:
+      return "being stopped for " + age;
+    case Verdict::backing_off: {
+      const auto left = std::chrono::nanoseconds(state.next_ns) - now.time_since_epoch();
+      return reason + "; next start in " + to_string(std::max(left, std::chrono::nanoseconds(0)));
+    }
+    case Verdict::failed:
+      return reason.empty() ? "failed" : reason;
+    case Verdict::unkillable:
+      return "processes are left that the kernel does not end, for " + age;
+    case Verdict::stopped:
+      break;
+  }
+  if (!reason.empty()) return "stopped; " + reason;
+  return "stopped";
+}
+
+std::string_view to_string(GpuState state) {
+  switch (state) {
+    case GpuState::ok:
+      return "ok";
+    case GpuState::lost:
+      return "lost";
+    case GpuState::reset_required:
+      return "reset_required";
+    case GpuState::suspect:
+      return "suspect";
+    case GpuState::unreadable:
+      return "unreadable";
+  }
+  return "unreadable";
+}
+
+std::string describe(GpuSight sight, const std::string& detail) {
+  const std::string tail = detail.empty() ? "" : " (" + detail + ")";
+  switch (sight) {
+    case GpuSight::visible:
+      return {};
+    case GpuSight::unknown:
+      return "the GPUs were not looked at yet";
+    case GpuSight::no_library:
+      return "no GPU driver library here" + tail;
+    case GpuSight::no_driver:
+      return "the GPU driver is not loaded" + tail;
+    case GpuSight::no_gpu:
+      return "the driver sees no GPU" + tail;
+    case GpuSight::mismatch:
+      return "the driver was changed underneath: a reboot or module reload is due" + tail;
+    case GpuSight::no_permission:
+      return "no permission to see the GPUs" + tail;
+    case GpuSight::failed:
+      return "the GPUs cannot be read" + tail;
+    case GpuSight::hung:
+      return "the GPU driver does not answer" + tail;
+  }
+  return "the GPUs cannot be read" + tail;
+}
+
+}  // namespace gpuward

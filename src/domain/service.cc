@@ -1,0 +1,24 @@
+#include "domain/service.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace gpuward {
+
+bool wants_port(const ServiceModel& service) {
+  auto asks = [](std::string_view text) { return text.find("{port}") != std::string_view::npos; };
+  const bool probed = service.ready.kind != ReadyKind::started;
+  return std::ranges::any_of(service.command, asks) ||
+         std::ranges::any_of(service.env, asks, &EnvVar::value) ||
+         (probed && (service.ready.address.empty() || asks(service.ready.address)));
+}
+
+bool is_service_name(std::string_view name) {
+  if (name.empty() || name.size() > 64 || name.front() == '-') return false;
+  return std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
+}
+
+}  // namespace gpuward

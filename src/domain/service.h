@@ -1,0 +1,75 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gpuward {
+
+/// One variable of a service's environment.
+struct EnvVar {
+  std::string name;
+  std::string value;
+  friend bool operator==(const EnvVar&, const EnvVar&) = default;
+};
+
+/// How a service tells that it is ready.
+enum class ReadyKind : std::uint8_t {
+  started = 0,  ///< as soon as it runs: nothing was asked for
+  tcp = 1,      ///< a TCP connection to `address` succeeds
+  http = 2,     ///< GET `path` at `address` answers 200 to 399
+};
+
+struct Readiness {
+  ReadyKind kind = ReadyKind::started;
+  /// Numeric "A.B.C.D:PORT" or "[v6]:PORT". "{port}" stands for the replica's own port, and an
+  /// empty address for 127.0.0.1:{port}.
+  std::string address;
+  std::string path;
+  std::chrono::milliseconds within{60'000};
+  friend bool operator==(const Readiness&, const Readiness&) = default;
+};
+
+enum class RestartPolicy : std::uint8_t {
+  on_failure = 0,  ///< when main ends by a signal or with a code other than 0
+  always = 1,
+  never = 2,
+};
+
+struct Backoff {
+  std::chrono::milliseconds first{1'000};
+  std::chrono::milliseconds max{60'000};
+  /// Running this long forgets earlier failures.
+  std::chrono::milliseconds reset{600'000};
+  friend bool operator==(const Backoff&, const Backoff&) = default;
+};
+
+/// What an operator wrote about one service, checked, with defaults filled in. Nothing here depends
+/// on the machine: ports are picked and files are looked up when a replica starts.
+struct ServiceModel {
+  std::string name;                  ///< [A-Za-z0-9_-]{1,64}
+  std::vector<std::string> command;  ///< at least one word; may contain "{port}"
+  std::string directory;             ///< working directory; empty: where gpuward was started
+  std::vector<EnvVar> env;           ///< `env` over `env_file`, later over earlier
+  std::string env_file;              ///< where part of `env` was read from; empty for none
+  std::string venv;  ///< conda or venv prefix, used without activation; empty for none
+  Readiness ready;
+  std::chrono::milliseconds grace{10'000};  ///< from TERM to KILL
+  std::chrono::milliseconds drain{30'000};  ///< for jobs in flight; used once a gateway is in front
+  RestartPolicy restart = RestartPolicy::on_failure;
+  Backoff backoff;
+  std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
+  bool autostart = true;
+
+  friend bool operator==(const ServiceModel&, const ServiceModel&) = default;
+};
+
+/// Does any word of the command, the readiness address or the environment ask for "{port}"?
+bool wants_port(const ServiceModel& service);
+
+/// A name that may become a folder, a cgroup and a table cell: [A-Za-z0-9_-]{1,64}, no leading '-'.
+bool is_service_name(std::string_view name);
+
+}  // namespace gpuward
