@@ -1,0 +1,215 @@
+#include "config/config.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+#include <utility>
+
+#include "config/keys.h"
+#include "config/report.h"
+#include "config/service_reader.h"
+#include "config/tree.h"
+
+namespace gpuward::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kLargestFile = 1 << 20;
+
+void take_service(const Entry& service, Report& report, const Resolver& resolver, Parsed& into) {
+  if (service.value.kind != Kind::table) {
+    const bool key = std::ranges::find(service_keys(), std::string_view(service.key), &Key::name) !=
+                     service_keys().end();
+    return report.add(service.place,
+                      key ? in_quotes(service.key) + " stands outside of a service"
+                          : "service " + in_quotes(service.key) + " is " +
+                                std::string(kind_name(service.value.kind)),
+                      key ? "it below [service.NAME]" : "a table: [service." + service.key + "]");
+  }
+  if (!is_service_name(service.key))
+    report.add(service.place, "bad service name " + in_quotes(service.key),
+               "1 to 64 of A-Z a-z 0-9 _ -, not beginning with '-'");
+  Draft draft = read_service(service, report, resolver);
+  into.origins[service.key] = std::move(draft.origin);
+  const bool sound = draft.sound && is_service_name(service.key);
+  (sound ? into.services : into.broken).push_back(std::move(draft.model));
+}
+
+void take_top_level(const Entry& entry, Report& report, const Resolver& resolver, Parsed& into) {
+  const std::string expected = "[service.NAME]";
+  if (entry.key != "service") {
+    const bool table = entry.value.kind == Kind::table;
+    const std::string what = (table ? "unknown table " : "unknown key ") + in_quotes(entry.key);
+    if (is_near(entry.key, "service"))
+      report.add(entry.place, what + "; did you mean 'service'?");
+    else
+      report.add(entry.place, what + " at the top level", expected);
+    return;
+  }
+  if (entry.value.kind != Kind::table)
+    return report.add(entry.place, "'service' is " + std::string(kind_name(entry.value.kind)),
+                      "one table for each service: " + expected);
+  for (const Entry& service : entry.value.entries) take_service(service, report, resolver, into);
+}
+
+// Moves the service out of `services`: it turned out to collide with another.
+void mark_broken(Parsed& parsed, std::string_view name) {
+  const auto found = std::ranges::find(parsed.services, name, &ServiceModel::name);
+  if (found == parsed.services.end()) return;
+  parsed.broken.push_back(std::move(*found));
+  parsed.services.erase(found);
+}
+
+// Things of the machine that only one service can have, and who asked for them first.
+class Claims {
+ public:
+  explicit Claims(Parsed& parsed) : parsed_(parsed) {}
+
+  void check() {
+    std::vector<const ServiceModel*> all;
+    all.reserve(parsed_.services.size() + parsed_.broken.size());
+    for (const auto& service : parsed_.services) all.push_back(&service);
+    for (const auto& service : parsed_.broken) all.push_back(&service);
+    for (const ServiceModel* service : all) {
+      if (!service->pid_file.empty()) claim("pid_file", service->pid_file, service->name);
+      const std::string& address = service->ready.address;
+      if (!address.empty() && address.find("{port}") == address.npos)
+        claim(service->ready.kind == ReadyKind::http ? "ready.http" : "ready.tcp", address,
+              service->name);
+    }
+    for (const std::string& name : losers_) mark_broken(parsed_, name);
+  }
+
+ private:
+  void claim(const std::string& key, const std::string& value, const std::string& service) {
+    const std::string thing = key.starts_with("ready") ? "port:" + value : key + ":" + value;
+    const Place& place = parsed_.origins[service].of(key);
+    const auto [first, fresh] = owners_.try_emplace(thing, service, place);
+    if (fresh) return;
+    parsed_.problems.push_back(problem_at(place,
+                                          "'" + key + "' names " + in_quotes(value) +
+                                              " as service " + in_quotes(first->second.first) +
+                                              " does at " + render(first->second.second),
+                                          "one of its own"));
+    losers_.push_back(service);
+  }
+
+  Parsed& parsed_;
+  std::map<std::string, std::pair<std::string, Place>> owners_;
+  std::vector<std::string> losers_;
+};
+
+Parsed parse_one(std::string_view text, std::string_view file_name, const Resolver& resolver) {
+  Parsed parsed;
+  Report report(file_name, text);
+  if (text.size() > kLargestFile) {
+    report.add(report.place(0, 0), "the file is larger than 1 MiB");
+  } else if (auto tree = read_toml(text, report); !tree) {
+    parsed.problems.push_back(std::move(tree).error());
+    return parsed;
+  } else {
+    for (const Entry& entry : tree->entries) take_top_level(entry, report, resolver, parsed);
+  }
+  parsed.problems = report.release();
+  return parsed;
+}
+
+void merge(Parsed from, Parsed& into) {
+  std::ranges::move(from.problems, std::back_inserter(into.problems));
+  const auto take = [&](std::vector<ServiceModel>& services, std::vector<ServiceModel>& list) {
+    for (ServiceModel& service : services) {
+      Origin& origin = from.origins[service.name];
+      const auto known = into.origins.find(service.name);
+      if (known != into.origins.end()) {
+        into.problems.push_back(problem_at(origin.name,
+                                           "service " + in_quotes(service.name) +
+                                               " is already defined at " +
+                                               render(known->second.name),
+                                           "another name"));
+        continue;
+      }
+      list.push_back(std::move(service));
+    }
+  };
+  take(from.services, into.services);
+  take(from.broken, into.broken);
+  into.origins.merge(from.origins);
+}
+
+}  // namespace
+
+const Place& Origin::of(std::string_view key) const {
+  const auto found = keys.find(key);
+  return found == keys.end() ? name : found->second;
+}
+
+Parsed parse(std::string_view text, std::string_view file_name, const Resolver& resolver) {
+  Parsed parsed = parse_one(text, file_name, resolver);
+  Claims(parsed).check();
+  const std::string file(file_name);
+  sort_by_place(parsed.problems, {&file, 1});
+  return parsed;
+}
+
+Parsed load_files(std::span<const fs::path> paths) {
+  Parsed all;
+  std::vector<std::string> files;  // as they are met: an env_file follows the file that names it
+  for (const fs::path& path : paths) {
+    files.push_back(path.string());
+    auto text = read_text(path.string());
+    if (!text) {
+      all.problems.push_back(
+          {path.string(), 0, 0, "cannot read: " + text.error().code.message(), {}, {}});
+      continue;
+    }
+    std::error_code code;
+    const Resolver resolver{read_text, fs::absolute(path, code).parent_path().string()};
+    Parsed one = parse_one(*text, path.string(), resolver);
+    for (const Problem& problem : one.problems) files.push_back(problem.file);
+    merge(std::move(one), all);
+  }
+  Claims(all).check();
+  sort_by_place(all.problems, files);
+  return all;
+}
+
+Parsed load_folder(const fs::path& folder) {
+  std::error_code code;
+  std::vector<fs::path> paths;
+  fs::directory_iterator files(folder, code);
+  for (; !code && files != fs::directory_iterator(); files.increment(code)) {
+    const fs::path& path = files->path();
+    if (path.extension() == ".toml" && !path.filename().string().starts_with('.'))
+      paths.push_back(path);
+  }
+  if (code) {
+    Parsed failed;
+    failed.problems.push_back(
+        {folder.string(), 0, 0, "cannot read the folder: " + code.message(), {}, {}});
+    return failed;
+  }
+  std::ranges::sort(paths);
+  return load_files(paths);
+}
+
+Result<std::string> read_text(const std::string& path) {
+  std::error_code code;
+  const fs::file_status status = fs::status(path, code);
+  if (code) return fail(Error(code, "read '" + path + "'"));
+  if (fs::is_directory(status)) return fail(error_from(EISDIR, "read", path));
+  if (!fs::is_regular_file(status)) return fail(error_from(EINVAL, "read", path));
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return fail(error_from(errno != 0 ? errno : EIO, "open", path));
+  std::string text(kLargestFile + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return fail(error_from(EIO, "read", path));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kLargestFile) return fail(error_from(EFBIG, "read", path));
+  return text;
+}
+
+}  // namespace gpuward::config

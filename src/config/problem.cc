@@ -1,0 +1,146 @@
+#include "config/problem.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "base/text.h"
+
+namespace gpuward::config {
+namespace {
+
+constexpr std::size_t kShownColumns = 160;  // of a source line; the rest is cut
+constexpr std::size_t kShownBefore = 60;    // of these, before the place
+
+struct Glyph {
+  std::string_view bytes;
+  char32_t code = 0;
+};
+
+// One code point from the front of @p text, which is not empty. A byte that is not UTF-8 is a "?".
+Glyph take_glyph(std::string_view& text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  std::size_t length = 1;
+  if (first >= 0xC2 && first <= 0xDF) length = 2;
+  if (first >= 0xE0 && first <= 0xEF) length = 3;
+  if (first >= 0xF0 && first <= 0xF4) length = 4;
+  char32_t code = length == 1 ? first : first & (0x7FU >> length);
+  bool whole = length <= text.size() && (length > 1 || first < 0x80);
+  for (std::size_t i = 1; whole && i < length; ++i) {
+    whole = (byte(i) & 0xC0U) == 0x80U;
+    code = (code << 6) | (byte(i) & 0x3FU);
+  }
+  if (!whole) {
+    text.remove_prefix(1);
+    return {"?", '?'};
+  }
+  const Glyph glyph{text.substr(0, length), code};
+  text.remove_prefix(length);
+  const bool control = (code < 0x20 && code != '\t') || (code >= 0x7F && code < 0xA0);
+  const bool turns_text = (code >= 0x202A && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+  return control || turns_text ? Glyph{"?", '?'} : glyph;
+}
+
+struct Span {
+  char32_t first;
+  char32_t last;
+};
+
+bool inside(std::span<const Span> spans, char32_t code) {
+  return std::ranges::any_of(spans, [&](Span s) { return code >= s.first && code <= s.last; });
+}
+
+// How many cells of a terminal @p code takes. Coarse on purpose: it only places a caret.
+std::size_t cells(char32_t code) {
+  static constexpr std::array<Span, 5> kNone = {
+      {{0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}}};
+  static constexpr std::array<Span, 10> kWide = {{{0x1100, 0x115F},
+                                                  {0x2E80, 0xA4CF},
+                                                  {0xAC00, 0xD7A3},
+                                                  {0xF900, 0xFAFF},
+                                                  {0xFE30, 0xFE6F},
+                                                  {0xFF00, 0xFF60},
+                                                  {0xFFE0, 0xFFE6},
+                                                  {0x1F300, 0x1F64F},
+                                                  {0x1F900, 0x1F9FF},
+                                                  {0x20000, 0x3FFFD}}};
+  if (inside(kNone, code)) return 0;
+  return inside(kWide, code) ? 2 : 1;
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const Glyph glyph = take_glyph(text);
+    out += glyph.code == '\t' ? std::string_view(" ") : glyph.bytes;
+  }
+  return out;
+}
+
+// The source line and the caret below it. Tabs before the caret are repeated, so both lines meet at
+// whatever width the terminal gives a tab.
+std::string line_and_caret(std::string_view line, std::size_t column) {
+  std::vector<Glyph> glyphs;
+  while (!line.empty()) glyphs.push_back(take_glyph(line));
+  const std::size_t place = std::min(column > 0 ? column - 1 : 0, glyphs.size());
+  const std::size_t first =
+      glyphs.size() > kShownColumns && place > kShownBefore ? place - kShownBefore : 0;
+  const std::size_t last = std::min(glyphs.size(), first + kShownColumns);
+
+  std::string shown = first > 0 ? "…" : "";
+  std::string blank = first > 0 ? " " : "";
+  for (std::size_t i = first; i < last; ++i) {
+    shown += glyphs[i].bytes;
+    if (i >= place) continue;
+    if (glyphs[i].code == '\t')
+      blank += '\t';
+    else
+      blank.append(cells(glyphs[i].code), ' ');
+  }
+  if (last < glyphs.size()) shown += "…";
+  return "\n  " + shown + "\n  " + blank + "^";
+}
+
+}  // namespace
+
+Problem problem_at(const Place& place, std::string what, std::string expected) {
+  return {place.file,      place.line,          place.column,
+          std::move(what), std::move(expected), place.source_line};
+}
+
+std::string render(const Place& place) {
+  std::string text = place.file;
+  if (place.line > 0) text += ":" + std::to_string(place.line) + ":" + std::to_string(place.column);
+  return text;
+}
+
+std::string render(const Problem& problem) {
+  std::string text = render(Place{problem.file, problem.line, problem.column, {}});
+  text = printable(text) + ": " + printable(problem.what);
+  if (!problem.expected.empty()) text += ", expected " + printable(problem.expected);
+  if (problem.line > 0) text += line_and_caret(problem.source_line, problem.column);
+  return text;
+}
+
+void sort_by_place(std::vector<Problem>& problems, std::span<const std::string> files) {
+  std::map<std::string, std::size_t> rank;
+  for (const std::string& file : files) rank.try_emplace(file, rank.size());
+  for (const Problem& problem : problems) rank.try_emplace(problem.file, rank.size());
+  const auto key = [&](const Problem& p) {
+    return std::tuple(rank[p.file], p.line, p.column, std::string_view(p.what));
+  };
+  std::ranges::sort(problems, {}, key);
+  const auto repeated = std::ranges::unique(problems);
+  problems.erase(repeated.begin(), repeated.end());
+}
+
+std::string in_quotes(std::string_view word) {
+  std::string text = "'";
+  text += Text<80>(word).view();
+  return text + "'";
+}
+
+}  // namespace gpuward::config

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/channel.h"
+#include "control/home.h"
+#include "control/messages.h"
+#include "domain/service.h"
+#include "os/process.h"
+
+// Anchors from outside: which there are, what they say, and how one is started. For gpuward and
+// gpuwardd alike; these functions may wait, each with a deadline.
+
+namespace gpuward::control {
+
+/// An anchor's folder, run/anchors/NAME.INDEX.
+struct AnchorFolder {
+  std::string service;
+  std::uint32_t replica = 0;
+  std::string path;
+};
+AnchorFolder anchor_folder(const Home& home, const std::string& service, std::uint32_t replica);
+
+/// All folders there are, by name, dead ones too. A folder that is not ours by its name is passed
+/// over.
+Result<std::vector<AnchorFolder>> list_anchors(const Home& home);
+
+/// ENOENT when there is none yet; Errc::bad_message when it is damaged.
+Result<AnchorRecord> read_record(const AnchorFolder& folder);
+
+/// Does an anchor hold this folder now? By its lock, which the kernel releases when it dies.
+bool anchor_lives(const AnchorFolder& folder);
+
+/// Every receipt in the folder's journal, oldest first; damaged tails are cut off.
+std::vector<JournalEntry> read_journal(const AnchorFolder& folder);
+
+/// Connects to a living anchor. Errc::unreachable when none answers.
+Result<Channel> connect_anchor(const AnchorFolder& folder);
+
+/// What a plan is made of beside the service itself.
+struct LaunchContext {
+  std::vector<EnvVar> environment;  ///< what the service inherits
+  std::string directory;            ///< where to start if the service names no folder
+  bool by_warden = false;
+};
+/// The environment of this process.
+std::vector<EnvVar> own_environment();
+
+/// Turns a service into a plan: picks a port where {port} is wanted, applies the venv, makes paths
+/// absolute, and proves that the ports of `ready` are free.
+/// Errors: EADDRINUSE naming the holder: "port 7860 is taken by pid 4711 (python app.py)".
+Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica, const Home& home,
+                             const LaunchContext& context);
+
+struct Launched {
+  os::Process anchor;
+  Channel channel;  ///< subscribed: every change of state comes here
+  AnchorFolder folder;
+};
+/// Starts gpuward-anchor (beside this program) with @p plan. Returns once it runs; what becomes of
+/// the tree is told over the channel.
+Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home);
+
+/// Starts a new anchor for the living tree of a dead one. Returns once it leads the tree.
+Result<Launched> adopt_anchor(const AnchorFolder& folder);
+
+/// The next state that an anchor tells. Errc::unreachable when it has exited.
+Result<AnchorState> next_state(Channel& channel, Instant deadline);
+
+/// Removes a dead anchor's folder; refuses while one lives there.
+Result<void> remove_folder(const AnchorFolder& folder);
+
+}  // namespace gpuward::control

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+
+namespace gpuward::control {
+
+/// Where gpuward keeps its things. GPUWARD_HOME=DIR puts all below one folder; otherwise the system
+/// folders for root and the XDG folders for a user.
+struct Home {
+  std::string etc;    ///< *.toml
+  std::string state;  ///< what survives a reboot
+  std::string run;    ///< sockets, records; dies with the boot
+  std::string log;    ///< logs of services
+
+  std::string anchors() const { return run + "/anchors"; }
+};
+
+/// Errors: Errc::invalid when neither HOME nor GPUWARD_HOME is set, or GPUWARD_HOME is not
+/// absolute.
+Result<Home> find_home();
+
+/// Makes run, state and log where missing (0700), and refuses a run folder that another user owns
+/// or may write to: whoever can write there could hand us false records.
+Result<void> prepare_home(const Home& home);
+
+}  // namespace gpuward::control

@@ -1,0 +1,231 @@
+#pragma once
+
+#include "control/wire.h"
+#include "domain/anchor_state.h"
+#include "domain/report.h"
+
+// Every message and every record, field by field. A tag is for ever: new fields get new tags.
+
+namespace gpuward {
+
+/// What stands in run/anchors/NAME.INDEX/record: enough to find, name and adopt the tree.
+struct AnchorRecord {
+  static constexpr std::uint8_t kKind = 1;
+  Text<40> boot_id;
+  LaunchPlan plan;
+  AnchorState state;
+  bool ever_restored =
+      false;  ///< by the driver's checkpoint; written before the first restore (harm.md 1)
+};
+
+/// To an anchor: its plan, on descriptor 3, once.
+struct LaunchOrder {
+  static constexpr std::uint8_t kKind = 2;
+  LaunchPlan plan;
+};
+
+/// From an anchor to whoever subscribed, at once and on every change.
+struct StateNews {
+  static constexpr std::uint8_t kKind = 3;
+  AnchorState state;
+};
+
+/// To an anchor over its control socket. Inline: reading one allocates nothing.
+struct AnchorRequest {
+  static constexpr std::uint8_t kKind = 4;
+  enum class What : std::uint8_t {
+    subscribe = 0,
+    stop = 1,
+    restart = 2,
+    memory_answer = 3,  ///< to wants_memory_proof of `generation`
+    gpu_held = 4,
+  };
+  What what = What::subscribe;
+  bool has_grace = false;
+  std::chrono::milliseconds grace{0};
+  bool sees_gpu = false;  ///< this subscriber will answer wants_memory_proof
+  std::uint32_t generation = 0;
+  MemoryProof proof = MemoryProof::not_visible;
+  Bytes bytes;
+};
+
+/// A receipt in the anchor's journal.
+struct JournalEntry {
+  static constexpr std::uint8_t kKind = 5;
+  Receipt receipt;
+  Reason reason;
+};
+
+/// From the CLI to the warden.
+struct WardenRequest {
+  static constexpr std::uint8_t kKind = 6;
+  enum class What : std::uint8_t {
+    status = 0,
+    start = 1,
+    stop = 2,
+    restart = 3,
+    down = 4,
+    wait_autostart = 5
+  };
+  What what = What::status;
+  std::vector<std::string> services;  ///< empty: all
+  bool has_timeout = false;
+  std::chrono::milliseconds timeout{0};
+};
+
+/// How an operation on one service ended, in exit codes of the CLI.
+struct ServiceOutcome {
+  std::string service;
+  std::uint8_t exit_code = 0;
+  std::string text;
+};
+
+/// The warden's one answer.
+struct WardenAnswer {
+  static constexpr std::uint8_t kKind = 7;
+  std::uint8_t exit_code = 0;
+  std::string error;  ///< empty: none
+  std::vector<ServiceOutcome> outcomes;
+  std::vector<NamedReceipt> receipts;
+  std::optional<StatusReport> status;
+};
+
+/// One look at the cards, from the sentinel.
+struct SnapshotNews {
+  static constexpr std::uint8_t kKind = 8;
+  GpuSnapshot snapshot;
+};
+
+// The field lists. A is wire::Writer or wire::Reader.
+
+template <class A>
+void fields(A& a, ProcessId& v) {
+  a(1, v.pid), a(2, v.start_ticks);
+}
+template <class A>
+void fields(A& a, EnvVar& v) {
+  a(1, v.name), a(2, v.value);
+}
+template <class A>
+void fields(A& a, Readiness& v) {
+  a(1, v.kind), a(2, v.address), a(3, v.path), a(4, v.within);
+}
+template <class A>
+void fields(A& a, Backoff& v) {
+  a(1, v.first), a(2, v.max), a(3, v.reset);
+}
+template <class A>
+void fields(A& a, ExitStatus& v) {
+  a(1, v.signaled), a(2, v.value), a(3, v.core), a(4, v.unknown);
+}
+template <class A>
+void fields(A& a, LaunchPlan& v) {
+  a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
+  a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
+      a(12, v.log_file);
+  a(13, v.cgroup_name), a(14, v.by_warden), a(15, v.uid);
+}
+template <class A>
+void fields(A& a, Survivor& v) {
+  a(1, v.pid), a(2, v.name), a(3, v.state), a(4, v.wchan);
+}
+template <class A>
+void fields(A& a, Receipt& v) {
+  a(1, v.generation), a(2, v.processes_ended), a(3, v.forced), a(4, v.duration),
+      a(5, v.ports_freed);
+  a(6, v.ports_held), a(7, v.survivors), a(8, v.memory), a(9, v.gpu_bytes_returned),
+      a(10, v.at_unix_ms);
+}
+template <class A>
+void fields(A& a, AnchorState& v) {
+  a(1, v.phase), a(2, v.anchor), a(3, v.main), a(4, v.generation), a(5, v.failures), a(6, v.level);
+  a(7, v.cgroup_kind), a(8, v.cgroup), a(9, v.has_exit), a(10, v.last_exit), a(11, v.reason);
+  a(12, v.since_ns), a(13, v.next_ns), a(14, v.ready_evidence), a(15, v.gpu_held),
+      a(16, v.gpu_seen);
+  a(17, v.wants_memory_proof), a(18, v.lost_log_bytes), a(19, v.wakeups), a(20, v.receipt);
+  a(21, v.spawn_errno), a(22, v.spawn_failure);
+}
+template <class A>
+void fields(A& a, AnchorRecord& v) {
+  a(1, v.boot_id), a(2, v.plan), a(3, v.state), a(4, v.ever_restored);
+}
+template <class A>
+void fields(A& a, LaunchOrder& v) {
+  a(1, v.plan);
+}
+template <class A>
+void fields(A& a, StateNews& v) {
+  a(1, v.state);
+}
+template <class A>
+void fields(A& a, AnchorRequest& v) {
+  a(1, v.what), a(2, v.has_grace), a(3, v.grace), a(4, v.sees_gpu), a(5, v.generation),
+      a(6, v.proof);
+  a(7, v.bytes);
+}
+template <class A>
+void fields(A& a, JournalEntry& v) {
+  a(1, v.receipt), a(2, v.reason);
+}
+template <class A>
+void fields(A& a, GpuProcess& v) {
+  a(1, v.pid), a(2, v.start_ticks), a(3, v.memory), a(4, v.sm_percent), a(5, v.kind);
+}
+template <class A>
+void fields(A& a, GpuDevice& v) {
+  a(1, v.uuid), a(2, v.name), a(3, v.index), a(4, v.state), a(5, v.memory_total),
+      a(6, v.memory_used);
+  a(7, v.busy_percent), a(8, v.processes), a(9, v.processes_visible), a(10, v.read_ns);
+}
+template <class A>
+void fields(A& a, GpuSnapshot& v) {
+  a(1, v.sight), a(2, v.detail), a(3, v.pids_are_ours), a(4, v.devices), a(5, v.taken_ns);
+}
+template <class A>
+void fields(A& a, SnapshotNews& v) {
+  a(1, v.snapshot);
+}
+template <class A>
+void fields(A& a, Evidence& v) {
+  a(1, v.what), a(2, v.value), a(3, v.age_seconds);
+}
+template <class A>
+void fields(A& a, TreeProcess& v) {
+  a(1, v.pid), a(2, v.parent), a(3, v.depth), a(4, v.command);
+}
+template <class A>
+void fields(A& a, ReplicaReport& v) {
+  a(1, v.index), a(2, v.anchor), a(3, v.main), a(4, v.generation), a(5, v.tree), a(6, v.processes);
+  a(7, v.gpu_memory), a(8, v.endpoint);
+}
+template <class A>
+void fields(A& a, ServiceReport& v) {
+  a(1, v.name), a(2, v.verdict), a(3, v.sentence), a(4, v.evidence), a(5, v.containment);
+  a(6, v.memory_proof), a(7, v.replicas), a(8, v.restarts);
+}
+template <class A>
+void fields(A& a, WardenReport& v) {
+  a(1, v.pid), a(2, v.version), a(3, v.uptime_seconds);
+}
+template <class A>
+void fields(A& a, StatusReport& v) {
+  a(1, v.warden), a(2, v.gpu), a(3, v.services);
+}
+template <class A>
+void fields(A& a, NamedReceipt& v) {
+  a(1, v.service), a(2, v.replica), a(3, v.receipt);
+}
+template <class A>
+void fields(A& a, ServiceOutcome& v) {
+  a(1, v.service), a(2, v.exit_code), a(3, v.text);
+}
+template <class A>
+void fields(A& a, WardenRequest& v) {
+  a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout);
+}
+template <class A>
+void fields(A& a, WardenAnswer& v) {
+  a(1, v.exit_code), a(2, v.error), a(3, v.outcomes), a(4, v.receipts), a(5, v.status);
+}
+
+}  // namespace gpuward

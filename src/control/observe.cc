@@ -1,0 +1,184 @@
+#include "control/observe.h"
+
+#include <algorithm>
+#include <map>
+
+#include "os/cgroup.h"
+#include "os/clock.h"
+#include "os/proc_fs.h"
+
+namespace gpuward::control {
+namespace {
+
+struct Member {
+  Pid pid;
+  Pid parent;
+};
+
+void add_descendants(Pid parent, std::map<Pid, Pid>& members, int depth) {
+  if (depth > 64) return;
+  (void)os::for_each_child(parent, [&](Pid child) {
+    auto stat = os::read_stat(child);
+    if (!stat) return;
+    if (stat->state != 'Z') members.emplace(child, stat->parent);
+    add_descendants(child, members, depth + 1);
+  });
+}
+
+std::map<Pid, Pid> collect_members(const AnchorState& state) {
+  std::map<Pid, Pid> members;  // pid -> parent
+  if (!state.cgroup.empty()) {
+    auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                  std::string(state.cgroup.view()));
+    if (group)
+      (void)group->for_each_member([&](Pid pid) {
+        auto stat = os::read_stat(pid);
+        if (stat && stat->state != 'Z') members.emplace(pid, stat->parent);
+      });
+  }
+  if (os::exists(state.anchor)) add_descendants(state.anchor.pid, members, 0);
+  return members;
+}
+
+void append_subtree(Pid pid, Pid parent, std::uint32_t depth, const std::map<Pid, Pid>& members,
+                    std::size_t most, std::vector<TreeProcess>& tree) {
+  if (tree.size() >= most || depth > 64) return;
+  auto command = os::read_command(pid, 512);
+  tree.push_back({pid, parent, depth, command ? *command : "?"});
+  for (const auto& [child, its_parent] : members)
+    if (its_parent == pid) append_subtree(child, pid, depth + 1, members, most, tree);
+}
+
+// GPU memory of the tree by the driver's rows; absent where rows cannot be matched to our pids.
+std::optional<Bytes> gpu_memory_of(const std::vector<TreeProcess>& tree, const GpuSnapshot& gpu,
+                                   std::vector<std::string>* cards) {
+  if (gpu.sight != GpuSight::visible || !gpu.pids_are_ours) return std::nullopt;
+  Bytes sum;
+  for (const auto& device : gpu.devices) {
+    if (!device.processes_visible) return std::nullopt;
+    bool here = false;
+    for (const auto& row : device.processes) {
+      const bool ours = std::ranges::any_of(
+          tree, [&](const TreeProcess& p) { return p.pid.number == static_cast<pid_t>(row.pid); });
+      if (!ours) continue;
+      here = true;
+      if (row.memory) sum += *row.memory;
+    }
+    if (here) cards->push_back(device.name + " (" + device.uuid + ")");
+  }
+  return sum;
+}
+
+ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
+                             std::vector<std::string>* cards) {
+  ReplicaReport report;
+  report.index = view.folder.replica;
+  report.generation = view.state.generation;
+  if (view.alive) report.anchor = view.state.anchor.pid;
+  if (!view.other_boot) {
+    report.tree = read_tree(view.state, 200, &report.processes);
+    if (os::exists(view.state.main)) report.main = view.state.main.pid;
+  }
+  report.gpu_memory = gpu_memory_of(report.tree, gpu, cards);
+  if (view.plan.port != 0)
+    report.endpoint = "127.0.0.1:" + std::to_string(view.plan.port);
+  else if (view.plan.ready.kind != ReadyKind::started)
+    report.endpoint = view.plan.ready.address;
+  return report;
+}
+
+void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
+  report.verdict = judge(view.state);
+  report.sentence = sentence_on(view.state, report.verdict, now);
+  const bool over = view.state.phase == Phase::stopped || view.state.phase == Phase::failed;
+  if (view.alive || over) return;
+  if (view.other_boot) {
+    report.verdict = Verdict::stopped;
+    report.sentence = "stopped by a reboot";
+  } else if (tree_lives(view.state)) {
+    report.verdict = Verdict::failed;
+    report.sentence =
+        "its anchor died; the processes run on unowned until `gpuward up` takes them over";
+  } else {
+    report.verdict = Verdict::failed;
+    report.sentence = "its anchor died, and its processes are gone";
+  }
+}
+
+void add_evidence(const AnchorView& view, const ReplicaReport& replica,
+                  const std::vector<std::string>& cards, Instant now, ServiceReport& report) {
+  const double age = std::chrono::duration<double>(now.time_since_epoch() -
+                                                   std::chrono::nanoseconds(view.state.since_ns))
+                         .count();
+  if (!view.state.ready_evidence.empty() && view.state.phase == Phase::ready)
+    report.evidence.push_back({"readiness", std::string(view.state.ready_evidence.view()), age});
+  if (replica.main)
+    report.evidence.push_back({"main", "pid " + std::to_string(replica.main.number) + " lives", 0});
+  for (const auto& card : cards)
+    report.evidence.push_back({"gpu", "holds a context on " + card, 0});
+  if (!view.state.reason.empty())
+    report.evidence.push_back({"reason", std::string(view.state.reason.view()), age});
+  if (view.state.lost_log_bytes != 0)
+    report.evidence.push_back(
+        {"log", std::to_string(view.state.lost_log_bytes) + " bytes could not be written", 0});
+}
+
+}  // namespace
+
+Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
+  AnchorView view;
+  view.folder = folder;
+  auto record = read_record(folder);
+  if (!record) return fail(std::move(record).error());
+  view.plan = std::move(record->plan);
+  view.state = record->state;
+  auto boot = os::boot_id();
+  view.other_boot = boot && *boot != record->boot_id;
+  view.alive = !view.other_boot && anchor_lives(folder);
+  if (!view.alive) return view;
+  auto channel = connect_anchor(folder);
+  if (!channel) return view;  // it is just ending: the record says as much
+  AnchorRequest request;
+  GPUWARD_TRY(channel->send(request, deadline));
+  if (auto state = next_state(*channel, deadline)) view.state = *state;
+  return view;
+}
+
+std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
+                                   std::uint32_t* total) {
+  const auto members = collect_members(state);
+  *total = static_cast<std::uint32_t>(members.size());
+  std::vector<TreeProcess> tree;
+  for (const auto& [pid, parent] : members)
+    if (!members.contains(parent)) append_subtree(pid, parent, 0, members, most, tree);
+  return tree;
+}
+
+bool tree_lives(const AnchorState& state) {
+  if (state.main && os::exists(state.main)) return true;
+  if (state.cgroup.empty()) return false;
+  auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                std::string(state.cgroup.view()));
+  auto populated = group ? group->populated() : Result<bool>(false);
+  return populated && *populated;
+}
+
+ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,
+                        const GpuSnapshot& gpu, Instant now) {
+  ServiceReport report;
+  report.name = service;
+  report.sentence = "stopped";
+  for (const auto& view : replicas) {
+    std::vector<std::string> cards;
+    auto replica = report_replica(view, gpu, &cards);
+    judge_view(view, now, report);
+    add_evidence(view, replica, cards, now, report);
+    if (view.alive) report.containment = view.state.level;
+    if (view.state.receipt.generation != 0) report.memory_proof = view.state.receipt.memory;
+    if (view.state.generation > 1) report.restarts += view.state.generation - 1;
+    if (view.alive || replica.processes != 0) report.replicas.push_back(std::move(replica));
+  }
+  return report;
+}
+
+}  // namespace gpuward::control

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <vector>
+
+#include "control/anchors.h"
+#include "domain/report.h"
+
+// From what anchors say and /proc shows to what people read. For gpuward and gpuwardd alike.
+
+namespace gpuward::control {
+
+/// One replica: its folder, how it was started, what it says now.
+struct AnchorView {
+  AnchorFolder folder;
+  LaunchPlan plan;
+  AnchorState state;
+  bool alive = false;       ///< its anchor runs
+  bool other_boot = false;  ///< the record is from before a reboot: nothing of it can live
+};
+
+/// Asks the living anchor, or reads the record of a dead one.
+Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline);
+
+/// Every process of the tree, parents before children, with depth. At most @p most; @p total counts
+/// all of them.
+std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
+                                   std::uint32_t* total);
+
+/// Does a process of this tree live, although its anchor may be dead?
+bool tree_lives(const AnchorState& state);
+
+/// The report on one service from its replicas. @p gpu may be empty.
+ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,
+                        const GpuSnapshot& gpu, Instant now);
+
+}  // namespace gpuward::control
