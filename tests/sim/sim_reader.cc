@@ -1,0 +1,231 @@
+// Reads a simulated card through libnvidia-ml.so.1, found by its name, for the tests.
+// usage: sim_reader names        every name that known readers look for: "NAME CODE" a line,
+//                                CODE -1 when it is missing
+//        sim_reader watch        obeys "name", "rows", "rows2", "rows1", "details", "xid", "init",
+//                                "accounting PID": prints what it got
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+namespace {
+
+using Call = int(void*, void*, void*, void*, void*, void*);
+
+void* library() {
+  static void* loaded = ::dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (loaded == nullptr) {
+    std::fprintf(stderr, "sim_reader: %s\n", ::dlerror());
+    std::exit(3);
+  }
+  return loaded;
+}
+
+Call* find(const char* name) {
+  return reinterpret_cast<Call*>(::dlsym(library(), name));
+}
+
+// Integer and pointer arguments travel alike in the calling conventions of Linux.
+void* number(std::uintptr_t value) {
+  return reinterpret_cast<void*>(value);  // NOLINT(performance-no-int-to-ptr)
+}
+
+/// Where a handle is to be put.
+void* place(void*& handle) {
+  return static_cast<void*>(&handle);
+}
+
+int call(const char* name, void* a = nullptr, void* b = nullptr, void* c = nullptr,
+         void* d = nullptr, void* e = nullptr, void* f = nullptr) {
+  Call* function = find(name);
+  return function == nullptr ? -1 : function(a, b, c, d, e, f);
+}
+
+alignas(8) char out[4][8192];
+void* device = nullptr;
+
+// How a call takes its arguments after the device.
+enum Shape {
+  kOuts,      // only results
+  kKind,      // a number, then results
+  kText,      // a buffer and its length
+  kRows,      // a count and rows
+  kMemoryV2,  // a result with its version set
+  kShares,    // rows, a count, a time stamp
+  kSamples,   // type, time stamp, value type, count, samples
+};
+struct Name {
+  const char* name;
+  Shape shape;
+};
+
+constexpr Name kNames[] = {
+    {"nvmlDeviceGetName", kText},
+    {"nvmlDeviceGetUUID", kText},
+    {"nvmlDeviceGetIndex", kOuts},
+    {"nvmlDeviceGetMemoryInfo", kOuts},
+    {"nvmlDeviceGetMemoryInfo_v2", kMemoryV2},
+    {"nvmlDeviceGetUtilizationRates", kOuts},
+    {"nvmlDeviceGetTemperature", kKind},
+    {"nvmlDeviceGetPowerUsage", kOuts},
+    {"nvmlDeviceGetComputeRunningProcesses_v3", kRows},
+    {"nvmlDeviceGetComputeRunningProcesses_v2", kRows},
+    {"nvmlDeviceGetComputeRunningProcesses", kRows},
+    {"nvmlDeviceGetGraphicsRunningProcesses_v3", kRows},
+    {"nvmlDeviceGetGraphicsRunningProcesses_v2", kRows},
+    {"nvmlDeviceGetGraphicsRunningProcesses", kRows},
+    {"nvmlDeviceGetMPSComputeRunningProcesses_v3", kRows},
+    {"nvmlDeviceGetMPSComputeRunningProcesses_v2", kRows},
+    {"nvmlDeviceGetMPSComputeRunningProcesses", kRows},
+    {"nvmlDeviceGetPciInfo_v3", kOuts},
+    {"nvmlDeviceGetPciInfo_v2", kOuts},
+    {"nvmlDeviceGetPciInfo", kOuts},
+    {"nvmlDeviceGetClockInfo", kKind},
+    {"nvmlDeviceGetMaxClockInfo", kKind},
+    {"nvmlDeviceGetEnforcedPowerLimit", kOuts},
+    {"nvmlDeviceGetPowerManagementLimit", kOuts},
+    {"nvmlDeviceGetPerformanceState", kOuts},
+    {"nvmlDeviceGetPersistenceMode", kOuts},
+    {"nvmlDeviceGetComputeMode", kOuts},
+    {"nvmlDeviceGetDisplayActive", kOuts},
+    {"nvmlDeviceGetDisplayMode", kOuts},
+    {"nvmlDeviceGetCudaComputeCapability", kOuts},
+    {"nvmlDeviceIsMigDeviceHandle", kOuts},
+    {"nvmlDeviceGetProcessUtilization", kShares},
+    {"nvmlDeviceGetSamples", kSamples},
+    {"nvmlDeviceGetFanSpeed", kOuts},
+    {"nvmlDeviceGetMigMode", kOuts},
+    {"nvmlDeviceGetEncoderUtilization", kOuts},
+    {"nvmlDeviceGetDecoderUtilization", kOuts},
+    {"nvmlDeviceGetTemperatureThreshold", kKind},
+    {"nvmlDeviceGetPcieThroughput", kKind},
+    {"nvmlDeviceGetCurrPcieLinkGeneration", kOuts},
+    {"nvmlDeviceGetMaxPcieLinkGeneration", kOuts},
+    {"nvmlDeviceGetCurrPcieLinkWidth", kOuts},
+    {"nvmlDeviceGetMaxPcieLinkWidth", kOuts},
+    {"nvmlDeviceGetDriverModel", kOuts},
+    {"nvmlDeviceGetTotalEccErrors", kKind},
+};
+
+int call_shaped(const Name& known) {
+  std::memset(out, 0, sizeof out);
+  std::uint32_t count = 64;
+  const std::uint32_t memory_tag = 0x02000028;
+  switch (known.shape) {
+    case kOuts:
+      return call(known.name, device, out[0], out[1], out[2], out[3]);
+    case kKind:
+      if (std::strstr(known.name, "Ecc") != nullptr) {
+        return call(known.name, device, number(0), number(0), out[0]);
+      }
+      return call(known.name, device, number(0), out[0]);
+    case kText:
+      return call(known.name, device, out[0], number(96));
+    case kRows:
+      return call(known.name, device, &count, out[0]);
+    case kMemoryV2:
+      std::memcpy(out[0], &memory_tag, sizeof memory_tag);
+      return call(known.name, device, out[0]);
+    case kShares:
+      return call(known.name, device, out[0], &count, number(0));
+    case kSamples:
+      count = 120;
+      return call(known.name, device, number(1), number(0), out[1], &count, out[0]);
+  }
+  return -1;
+}
+
+void say_code(const char* name, int code) {
+  std::printf("%s %d\n", name, code);
+}
+
+int print_names() {
+  say_code("nvmlInitWithFlags", call("nvmlInitWithFlags", number(0)));
+  say_code("nvmlInit_v2", call("nvmlInit_v2"));
+  say_code("nvmlErrorString", find("nvmlErrorString") == nullptr ? -1 : 0);
+  say_code("nvmlSystemGetDriverVersion", call("nvmlSystemGetDriverVersion", out[0], number(80)));
+  say_code("nvmlSystemGetCudaDriverVersion", call("nvmlSystemGetCudaDriverVersion", out[0]));
+  say_code("nvmlSystemGetCudaDriverVersion_v2", call("nvmlSystemGetCudaDriverVersion_v2", out[0]));
+  say_code("nvmlDeviceGetCount_v2", call("nvmlDeviceGetCount_v2", out[0]));
+  say_code("nvmlDeviceGetHandleByIndex_v2",
+           call("nvmlDeviceGetHandleByIndex_v2", number(0), place(device)));
+  for (const Name& known : kNames) say_code(known.name, call_shaped(known));
+  say_code("nvmlShutdown", call("nvmlShutdown"));
+  return 0;
+}
+
+std::string next_line() {
+  std::string line;
+  char c = 0;
+  while (::read(STDIN_FILENO, &c, 1) == 1) {
+    if (c == '\n') return line;
+    line += c;
+  }
+  std::exit(0);
+}
+
+/// "rows CODE COUNT: PID BYTES, ..." with elements of @p stride bytes.
+void print_rows(const char* name, std::size_t stride) {
+  std::memset(out, 0xee, sizeof out);
+  std::uint32_t count = 200;
+  const int code = call(name, device, &count, out[0]);
+  std::printf("rows %d %u:", code, code == 0 ? count : 0);
+  for (std::uint32_t i = 0; code == 0 && i < count; ++i) {
+    std::uint32_t pid = 0;
+    std::uint64_t bytes = 0;
+    std::memcpy(&pid, out[0] + i * stride, sizeof pid);
+    std::memcpy(&bytes, out[0] + i * stride + 8, sizeof bytes);
+    std::printf(" %u %llu,", pid, static_cast<unsigned long long>(bytes));
+  }
+  std::printf("\n");
+}
+
+int watch() {
+  void* set = nullptr;
+  for (;;) {
+    const std::string line = next_line();
+    if (line == "init") {
+      const int code = call("nvmlInit_v2");
+      const int handle = call("nvmlDeviceGetHandleByIndex_v2", number(0), place(device));
+      std::printf("init %d handle %d\n", code, handle);
+    } else if (line == "name") {
+      std::printf("code %d\n", call("nvmlDeviceGetName", device, out[0], number(96)));
+    } else if (line.starts_with("rows")) {
+      const std::size_t stride = std::strtoul(line.c_str() + 5, nullptr, 10);
+      print_rows("nvmlDeviceGetComputeRunningProcesses_v3", stride);
+    } else if (line == "listen") {
+      call("nvmlEventSetCreate", place(set));
+      std::printf("code %d\n", call("nvmlDeviceRegisterEvents", device, number(8), set));
+    } else if (line == "event") {
+      std::memset(out, 0, sizeof out);
+      const int code = call("nvmlEventSetWait_v2", set, out[0], number(5000));
+      std::uint64_t data = 0;
+      std::memcpy(&data, out[0] + 16, sizeof data);
+      std::printf("event %d xid %llu\n", code, static_cast<unsigned long long>(data));
+    } else if (line.starts_with("accounting ")) {
+      std::memset(out, 0, sizeof out);
+      const std::uintptr_t pid = std::strtoul(line.c_str() + 11, nullptr, 10);
+      const int code = call("nvmlDeviceGetAccountingStats", device, number(pid), out[0]);
+      std::uint64_t peak = 0;
+      std::memcpy(&peak, out[0] + 8, sizeof peak);
+      std::printf("accounting %d peak %llu\n", code, static_cast<unsigned long long>(peak));
+    } else {
+      std::printf("what?\n");
+    }
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "names") return print_names();
+  if (mode == "watch") return watch();
+  std::fprintf(stderr, "usage: sim_reader names | watch\n");
+  return 2;
+}
