@@ -1,0 +1,157 @@
+#include "sentinel/print.h"
+
+#include <cstdio>
+
+namespace gpuward::sentinel {
+namespace {
+
+const char* name_of(GpuSight sight) {
+  switch (sight) {
+    case GpuSight::unknown:
+      return "unknown";
+    case GpuSight::visible:
+      return "visible";
+    case GpuSight::no_library:
+      return "no_library";
+    case GpuSight::no_driver:
+      return "no_driver";
+    case GpuSight::no_gpu:
+      return "no_gpu";
+    case GpuSight::mismatch:
+      return "mismatch";
+    case GpuSight::no_permission:
+      return "no_permission";
+    case GpuSight::failed:
+      return "failed";
+    case GpuSight::hung:
+      return "hung";
+  }
+  return "failed";
+}
+
+const char* name_of_kind(std::uint8_t kind) {
+  return kind == 0 ? "compute" : kind == 1 ? "graphics" : kind == 2 ? "mps" : "other";
+}
+
+/// Writes JSON into a string: commas where they belong.
+class Json {
+ public:
+  void open(char bracket) { comma(), text_ += bracket, first_ = true; }
+  void close(char bracket) { text_ += bracket, first_ = false; }
+  Json& key(const char* name) {
+    string(name);
+    text_ += ':', first_ = true;
+    return *this;
+  }
+  void string(std::string_view value) {
+    comma();
+    text_ += '"';
+    for (const char c : value) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (c == '"' || c == '\\')
+        text_ += '\\', text_ += c;
+      else
+        text_ += byte < 0x20 || byte >= 0x7f ? '?' : c;  // the driver's texts are ASCII
+    }
+    text_ += '"';
+  }
+  void raw(std::string_view value) { comma(), text_ += value; }
+  void boolean(bool value) { raw(value ? "true" : "false"); }
+  template <class Number>
+  void number(Number value) {
+    raw(std::to_string(value));
+  }
+  template <class Number>
+  void maybe(const std::optional<Number>& value) {
+    if (value)
+      number(*value);
+    else
+      raw("null");
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  void comma() {
+    if (!first_) text_ += ',';
+    first_ = false;
+  }
+  std::string text_;
+  bool first_ = true;
+};
+
+std::string percent(const std::optional<std::uint32_t>& value) {
+  return value ? std::to_string(*value) + " %" : "-";
+}
+
+void put(Json& json, const GpuProcess& process) {
+  json.open('{');
+  json.key("pid").number(process.pid);
+  json.key("start_ticks").number(process.start_ticks);
+  json.key("memory_used_bytes")
+      .maybe(process.memory ? std::optional(process.memory->count) : std::nullopt);
+  json.key("sm_percent").maybe(process.sm_percent);
+  json.key("kind").string(name_of_kind(process.kind));
+  json.close('}');
+}
+
+void put(Json& json, const GpuDevice& device) {
+  json.open('{');
+  json.key("index").number(device.index);
+  json.key("uuid").string(device.uuid);
+  json.key("name").string(device.name);
+  json.key("state").string(std::string(to_string(device.state)).c_str());
+  json.key("memory_total_bytes").number(device.memory_total.count);
+  json.key("memory_used_bytes").number(device.memory_used.count);
+  json.key("busy_percent").maybe(device.busy_percent);
+  json.key("read_ns").number(device.read_ns);
+  json.key("processes_visible").boolean(device.processes_visible);
+  json.key("processes").open('[');
+  for (const GpuProcess& process : device.processes) put(json, process);
+  json.close(']');
+  json.close('}');
+}
+
+}  // namespace
+
+std::string json_of(const GpuSnapshot& snapshot) {
+  Json json;
+  json.open('{');
+  json.key("sight").string(name_of(snapshot.sight));
+  json.key("detail").string(snapshot.detail);
+  json.key("sentence").string(describe(snapshot.sight, snapshot.detail));
+  json.key("pids_are_ours").boolean(snapshot.pids_are_ours);
+  json.key("taken_ns").number(snapshot.taken_ns);
+  json.key("devices").open('[');
+  for (const GpuDevice& device : snapshot.devices) put(json, device);
+  json.close(']');
+  json.close('}');
+  return json.take() + "\n";
+}
+
+std::string table_of(const GpuSnapshot& snapshot) {
+  std::string text;
+  const std::string sentence = describe(snapshot.sight, snapshot.detail);
+  text += sentence.empty() ? snapshot.detail : sentence;
+  text += '\n';
+  char line[256];
+  for (const GpuDevice& device : snapshot.devices) {
+    const std::string memory =
+        to_string(device.memory_used) + " of " + to_string(device.memory_total);
+    std::snprintf(line, sizeof line, "GPU %-3u %-32s %-22s busy %-6s %s\n", device.index,
+                  device.name.empty() ? "(name unknown)" : device.name.c_str(), memory.c_str(),
+                  percent(device.busy_percent).c_str(), std::string(to_string(device.state)).c_str());
+    text += line;
+    if (!device.processes_visible) text += "        its processes cannot be listed\n";
+    for (const GpuProcess& process : device.processes) {
+      const std::string held = process.memory ? to_string(*process.memory) : "memory not told";
+      std::snprintf(line, sizeof line, "        pid %-10u %-22s sm %-8s %s\n", process.pid,
+                    held.c_str(), percent(process.sm_percent).c_str(), name_of_kind(process.kind));
+      text += line;
+    }
+  }
+  if (!snapshot.devices.empty() && !snapshot.pids_are_ours)
+    text += "pids are the driver's: this is not the machine's own PID namespace\n";
+  return text;
+}
+
+}  // namespace gpuward::sentinel
