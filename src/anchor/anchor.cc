@@ -1,0 +1,566 @@
+#include "anchor/anchor.h"
+
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "os/listeners.h"
+#include "os/proc_fs.h"
+#include "os/socket.h"
+
+namespace gpuward::anchor {
+namespace {
+
+constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
+constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
+constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
+constexpr std::uint32_t kAskForSockets = 64;  // processes whose ports a receipt looks for
+constexpr off_t kJournalLimit = 256 << 10;
+
+std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> record_buffer;
+
+Result<os::Fd> watch_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT}) sigaddset(&set, number);
+  if (::sigprocmask(SIG_SETMASK, &set, nullptr) < 0) return fail(last_error("block signals"));
+  ::signal(SIGPIPE, SIG_IGN);
+  os::Fd fd = os::Fd::take(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return fail(last_error("make a signalfd"));
+  return fd;
+}
+
+Result<AnchorRecord> read_record(const os::Fd& dir) {
+  auto text = os::read_file_at(dir, "record", wire::kMaxSmall + 64);
+  if (!text) return fail(std::move(text).error());
+  const auto bytes = std::as_bytes(std::span(*text));
+  if (bytes.size() < wire::kFrameHeader) return fail(Errc::bad_message, "read the record");
+  auto body = wire::open_body(bytes.subspan(wire::kFrameHeader));
+  if (!body) return fail(std::move(body).error());
+  return wire::decode<AnchorRecord>(*body);
+}
+
+// A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
+Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
+  auto record = read_record(dir);
+  if (!record || record->boot_id.view() != boot_id) return {};
+  if (record->state.main && os::exists(record->state.main)) {
+    Error error(Errc::refused, "start: the last generation's main still lives, pid ");
+    error.doing.append_number(record->state.main.pid.number);
+    return fail(error);
+  }
+  return {};
+}
+
+// Each port the tree listened on must be free now; what is not is somebody else's, or a survivor's.
+void check_ports(Receipt& receipt) {
+  receipt.ports_held.clear();
+  (void)os::for_each_listener([&](const os::Listener& listener) {
+    const auto& freed = receipt.ports_freed;
+    const bool asked = std::find(freed.begin(), freed.end(), listener.port) != freed.end();
+    const bool known = std::find(receipt.ports_held.begin(), receipt.ports_held.end(),
+                                 listener.port) != receipt.ports_held.end();
+    if (asked && !known) receipt.ports_held.push_back(listener.port);
+  });
+  InlineVec<std::uint16_t, 32> free;
+  for (const auto port : receipt.ports_freed)
+    if (std::find(receipt.ports_held.begin(), receipt.ports_held.end(), port) ==
+        receipt.ports_held.end())
+      free.push_back(port);
+  receipt.ports_freed = free;
+}
+
+Result<Tree> contain(const LaunchPlan& plan, AnchorState* state, Text<200>* why_weaker) {
+  const auto place = os::find_cgroup_place();
+  if (place.kind == os::CgroupKind::none) {
+    why_weaker->append(place.reason);
+    return Tree{};
+  }
+  auto group = os::Cgroup::create(place.kind, place.parent, plan.cgroup_name);
+  if (!group) {
+    if (group.error().code.value() == EBUSY) return fail(std::move(group).error());
+    why_weaker->append(group.error().message());
+    return Tree{};
+  }
+  state->level = Containment::cgroup;
+  state->cgroup_kind = static_cast<std::uint8_t>(place.kind);
+  state->cgroup = Text<512>(group->path());
+  return Tree(std::move(*group));
+}
+
+}  // namespace
+
+Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
+  Anchor anchor;
+  anchor.plan_ = std::move(plan);
+  anchor.dir_ = std::move(dir);
+  anchor.lock_ = std::move(lock);
+  const LaunchPlan& p = anchor.plan_;
+  anchor.policy_ = {p.ready.within, p.grace, p.restart, p.backoff};
+  auto boot = os::boot_id();
+  if (!boot) return fail(std::move(boot).error());
+  anchor.boot_id_ = *boot;
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) return fail(last_error("become a subreaper"));
+  auto signals = watch_signals();
+  if (!signals) return fail(std::move(signals).error());
+  anchor.signals_ = std::move(*signals);
+  auto self = os::Process::open(Pid{::getpid()});
+  if (!self) return fail(std::move(self).error());
+  anchor.state_.anchor = self->id();
+  for (const auto& word : p.command) anchor.argv_.push_back(word.c_str());
+  anchor.argv_.push_back(nullptr);
+  for (const auto& variable : p.env)
+    anchor.env_text_.push_back(variable.name + "=" + variable.value);
+  for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
+  anchor.envp_.push_back(nullptr);
+  anchor.clients_.add(std::move(launcher), true);
+  return anchor;
+}
+
+Result<void> Anchor::open_doors() {
+  auto log = LogPump::open(dir_, plan_.log_file);
+  if (!log) return fail(std::move(log).error());
+  log_ = std::move(*log);
+  auto listener = os::listen_unix_at(dir_, "control");
+  if (!listener) return fail(std::move(listener).error());
+  listener_ = std::move(*listener);
+  return {};
+}
+
+Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
+  auto anchor =
+      prepare_common(std::move(plan), std::move(dir), std::move(lock), std::move(launcher));
+  if (!anchor) return anchor;
+  GPUWARD_TRY(refuse_if_populated(anchor->dir_, anchor->boot_id_));
+  Text<200> why_weaker;
+  auto tree = contain(anchor->plan_, &anchor->state_, &why_weaker);
+  if (!tree) return fail(std::move(tree).error());
+  anchor->tree_ = std::move(*tree);
+  GPUWARD_TRY(anchor->open_doors());
+  return anchor;
+}
+
+Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
+  auto record = read_record(dir);
+  if (!record) return fail(std::move(record).error());
+  const AnchorState last = record->state;
+  const bool restored = record->ever_restored;
+  auto anchor =
+      prepare_common(std::move(record->plan), std::move(dir), std::move(lock), std::move(launcher));
+  if (!anchor) return anchor;
+  if (anchor->boot_id_ != record->boot_id)
+    return fail(Errc::refused, "adopt a tree from before a reboot");
+  if (last.cgroup.empty())
+    return fail(Errc::not_supported, "adopt a tree that was held without a cgroup");
+  auto group = os::Cgroup::open(static_cast<os::CgroupKind>(last.cgroup_kind),
+                                std::string(last.cgroup.view()));
+  if (!group) return fail(std::move(group).error());
+  auto populated = group->populated();
+  if (!populated) return fail(std::move(populated).error());
+  if (!*populated) return fail(Errc::not_found, "adopt a tree of which nothing lives");
+  (void)group->freeze(false);  // its owner may have died in the middle of a stop
+  const ProcessId self = anchor->state_.anchor;
+  anchor->state_ = last;
+  anchor->state_.anchor = self;
+  anchor->state_.wakeups = 0;
+  anchor->ever_restored_ = restored;
+  anchor->tree_ = Tree(std::move(*group));
+  anchor->adopted_ = true;
+  anchor->life_.generation = last.generation;
+  anchor->life_.failures = last.failures;
+  anchor->life_.ever_ready = true;
+  anchor->last_main_ = last.main.pid;
+  if (auto main = os::Process::open(last.main)) anchor->main_ = std::move(*main);
+  GPUWARD_TRY(anchor->open_doors());
+  return anchor;
+}
+
+// The main of an adopted tree. One that was being ended when its anchor died goes on being ended: a
+// main that is gone means that the tree ends, whatever is left of it.
+void Anchor::resume() {
+  life_.state = life::Ready{os::now()};
+  state_.phase = Phase::ready;
+  log_.note("a new anchor took the tree over");
+  if (!main_) return happen(life::MainEnded{.status = {.unknown = true}});
+  publish();
+}
+
+void Anchor::check_adopted_main() {
+  if (!adopted_ || !main_ || main_.alive()) return;
+  main_ = os::Process();
+  happen(life::MainEnded{.status = {.unknown = true}});
+  check_empty();
+}
+
+int Anchor::run() {
+  probe_ = Probe(plan_.ready);  // points into plan_, which stays where it is from now on
+  if (adopted_)
+    resume();
+  else
+    happen(life::Begin{});
+  while (!over_) {
+    wait();
+    check_deadline();
+  }
+  return 0;
+}
+
+Instant Anchor::next_wake() const {
+  return std::min({deadline(life_), probe_.next(), recheck_, memory_by_});
+}
+
+void Anchor::wait() {
+  enum Slot : std::size_t {
+    kSignals,
+    kListener,
+    kOut,
+    kErr,
+    kExec,
+    kProbe,
+    kTree,
+    kMain,
+    kFirstClient
+  };
+  std::array<pollfd, kFirstClient + Clients::kMost> items{};
+  items[kSignals] = {signals_.get(), POLLIN, 0};
+  items[kListener] = {listener_.get(), POLLIN, 0};
+  items[kOut] = {log_.out_fd(), POLLIN, 0};
+  items[kErr] = {log_.err_fd(), POLLIN, 0};
+  items[kExec] = {exec_report_.get(), POLLIN, 0};
+  items[kProbe] = {probe_.fd(), probe_.events(), 0};
+  items[kTree] = {tree_.cgroup().events_fd(), POLLPRI, 0};
+  items[kMain] = {adopted_ ? main_.poll_fd() : -1, POLLIN, 0};
+  for (std::size_t at = 0; at < Clients::kMost; ++at)
+    items[kFirstClient + at] = {clients_.fd(at), POLLIN, 0};
+
+  if (::poll(items.data(), items.size(), os::poll_timeout(next_wake())) < 0) return;  // EINTR
+  ++state_.wakeups;
+  if (items[kOut].revents != 0 || items[kErr].revents != 0) log_.pump();
+  // Exits are recorded before commands are obeyed, so that no command meets a main that has ended.
+  if (items[kExec].revents != 0) check_exec_report();
+  if (items[kSignals].revents != 0) reap();
+  if (items[kMain].revents != 0) check_adopted_main();
+  if (items[kProbe].revents != 0) check_probe();
+  if (items[kTree].revents != 0) {
+    (void)tree_.cgroup().populated();  // reading cgroup.events is what quiets poll (cgroups(7))
+    check_adopted_main();
+    check_empty();
+  }
+  for (std::size_t at = 0; at < Clients::kMost; ++at) {
+    if (items[kFirstClient + at].revents == 0) continue;
+    clients_.read(at, [this](const AnchorRequest& request, std::size_t) { answer(request); });
+  }
+  if (items[kListener].revents != 0) clients_.accept_from(listener_);
+}
+
+void Anchor::reap() {
+  signalfd_siginfo info{};
+  bool asked_to_stop = false;
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    // TERM, INT, QUIT: someone wants this anchor gone; it goes by ending its tree properly.
+    asked_to_stop |= info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP;
+  }
+  check_exec_report();
+  for (;;) {
+    siginfo_t child{};
+    if (::waitid(P_ALL, 0, &child, WEXITED | WNOHANG) < 0) {
+      childless_ = errno == ECHILD;
+      break;
+    }
+    if (child.si_pid == 0) {
+      childless_ = false;
+      break;
+    }
+    if (!main_ || child.si_pid != main_.pid().number) continue;
+    ExitStatus status;
+    status.signaled = child.si_code != CLD_EXITED;
+    status.value = child.si_status;
+    status.core = child.si_code == CLD_DUMPED;
+    main_ = os::Process();
+    happen(life::MainEnded{status});
+  }
+  if (asked_to_stop) happen(life::StopAsked{plan_.grace});
+  check_empty();
+}
+
+void Anchor::check_exec_report() {
+  if (!exec_report_) return;
+  os::SpawnFailure failure;
+  switch (os::read_exec_report(exec_report_, &failure)) {
+    case os::ExecState::pending:
+      return;
+    case os::ExecState::done:
+      exec_report_.close();
+      if (plan_.ready.kind == ReadyKind::started) {
+        state_.ready_evidence = "it was started; no readiness check is set";
+        happen(life::ProbePassed{});
+      }
+      return;
+    case os::ExecState::failed:
+      exec_report_.close();
+      return spawn_failed(failure);
+  }
+}
+
+void Anchor::check_probe() {
+  const Instant now = os::now();
+  if (exec_report_ || !probe_.advance(now)) return;
+  // Somebody answered on the service's address. Was it the service?
+  if (tree_.listens_on(probe_.port()) == false) {
+    Text<96> text("readiness: port ");
+    log_.note(text.append_number(probe_.port()).append(" is answered by another program"));
+    return probe_.retry(now);
+  }
+  state_.ready_evidence = probe_.evidence();
+  happen(life::ProbePassed{});
+}
+
+void Anchor::check_empty() {
+  if (!std::holds_alternative<life::Ending>(life_.state) || !tree_.empty(childless_)) return;
+  killing_ = false;
+  recheck_ = os::kNever;
+  happen(life::TreeEmpty{});
+}
+
+void Anchor::check_deadline() {
+  const Instant now = os::now();
+  if (probe_.active() && now >= probe_.next()) check_probe();
+  if (now >= recheck_) {
+    recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
+    recheck_ = now + recheck_pause_;
+    reap();
+    if (killing_ && recheck_ != os::kNever) tree_.kill_pass(false);
+  }
+  if (now >= memory_by_ && !clients_.someone_sees_gpu()) {
+    memory_by_ = os::kNever;
+    happen(life::MemorySeen{MemoryProof::not_visible});
+  }
+  if (now >= deadline(life_)) {
+    if (std::holds_alternative<life::Settling>(life_.state))
+      state_.receipt.memory = MemoryProof::held;
+    happen(life::Tick{});
+  }
+}
+
+void Anchor::happen(const life::Event& event) {
+  if (const auto* seen = std::get_if<life::MemorySeen>(&event)) state_.receipt.memory = seen->proof;
+  const Phase before = state_.phase;
+  const std::uint32_t generation = life_.generation;
+  const auto actions = step(life_, event, policy_, os::now());
+  state_.phase = phase_of(life_);
+  if (state_.phase != before || life_.generation != generation)
+    state_.since_ns = os::now().time_since_epoch().count();
+  for (const auto action : actions) {
+    // A nested happen() may have moved on: what a finished life still asked for is void.
+    if (over_) return;
+    perform(action);
+  }
+  if (!over_) publish();
+}
+
+void Anchor::perform(life::Action action) {
+  switch (action) {
+    case life::Action::spawn:
+      return spawn();
+    case life::Action::probe:
+      if (std::holds_alternative<life::Starting>(life_.state)) probe_.start(os::now());
+      return;
+    case life::Action::stop_probing:
+      return probe_.stop();
+    case life::Action::note_tree:
+      return note_tree();
+    case life::Action::term_tree:
+      tree_.terminate(main_);
+      recheck_pause_ = kFirstRecheck;
+      // cgroup.events and SIGCHLD tell of the end; only without them it has to be looked for.
+      recheck_ = tree_.cgroup().kind() == os::CgroupKind::v1_freezer ? os::now() + recheck_pause_
+                                                                     : os::kNever;
+      return reap();
+    case life::Action::kill_tree:
+      killing_ = true;
+      state_.receipt.forced = true;
+      tree_.kill_pass(state_.phase != Phase::unkillable);
+      recheck_pause_ = kFirstRecheck;
+      recheck_ = os::now() + recheck_pause_;
+      return reap();
+    case life::Action::prove_memory:
+      return prove_memory();
+    case life::Action::write_receipt:
+      return write_receipt();
+    case life::Action::finish:
+      return finish();
+  }
+}
+
+void Anchor::spawn() {
+  state_.generation = life_.generation;
+  state_.has_exit = false;
+  state_.spawn_errno = 0;
+  state_.spawn_failure.clear();
+  state_.ready_evidence.clear();
+  state_.wants_memory_proof = false;
+  childless_ = false;
+  adopted_ = false;
+  os::SpawnPlan plan;
+  plan.argv = argv_.data();
+  plan.envp = envp_.data();
+  plan.directory = plan_.directory.empty() ? nullptr : plan_.directory.c_str();
+  plan.out = log_.service_out();
+  plan.err = log_.service_err();
+  plan.cgroup = &tree_.cgroup();
+  auto spawning = os::Spawning::begin(plan);
+  if (!spawning) return spawn_failed(spawning.error());
+  state_.main = spawning->process().id();
+  last_main_ = state_.main.pid;
+  write_record();  // before exec: a crash from here on leaves a tree that can be found
+  write_pid_file();
+  main_ = spawning->take_process();
+  exec_report_ = spawning->go();
+}
+
+void Anchor::spawn_failed(const os::SpawnFailure& failure) {
+  state_.spawn_errno = failure.errno_value == 0 ? EIO : failure.errno_value;
+  state_.spawn_failure = Text<200>(os::to_string(failure.step));
+  if (failure.step == os::SpawnStep::execute)
+    state_.spawn_failure.append(" '").append(plan_.command.front()).append("'");
+  if (failure.step == os::SpawnStep::change_directory)
+    state_.spawn_failure.append(" '").append(plan_.directory).append("'");
+  Reason reason("could not ");
+  reason.append(state_.spawn_failure).append(": ").append(::strerrordesc_np(state_.spawn_errno));
+  log_.note(reason);
+  happen(life::SpawnFailed{reason});
+}
+
+void Anchor::note_tree() {
+  ending_began_ = os::now();
+  state_.receipt = Receipt{};
+  state_.receipt.generation = life_.generation;
+  tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
+  if (!main_ && life_.last_exit)
+    ++state_.receipt.processes_ended;  // it has ended by itself already
+}
+
+void Anchor::prove_memory() {
+  if (clients_.someone_sees_gpu()) {
+    state_.wants_memory_proof = true;
+    return;
+  }
+  // Without a witness the wait is short, and only where there was something to wait for.
+  const bool held = state_.gpu_seen && state_.gpu_held.count != 0;
+  memory_by_ = os::now() + (held ? Duration(kMemoryWithoutWarden) : Duration::zero());
+}
+
+void Anchor::write_receipt() {
+  Receipt& receipt = state_.receipt;
+  receipt.duration =
+      std::chrono::duration_cast<std::chrono::microseconds>(os::now() - ending_began_);
+  receipt.at_unix_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
+          .count();
+  state_.wants_memory_proof = false;
+  memory_by_ = os::kNever;
+  receipt.survivors.clear();
+  if (state_.phase == Phase::unkillable) tree_.name_survivors(&receipt.survivors);
+  check_ports(receipt);
+
+  auto file = os::Fd::open_at(dir_, "journal", O_WRONLY | O_CREAT | O_APPEND, 0600);
+  if (!file) return log_.note(file.error().doing);
+  struct stat info{};
+  if (::fstat(file->get(), &info) == 0 && info.st_size > kJournalLimit) {
+    ::renameat(dir_.get(), "journal", dir_.get(), "journal.old");
+    file = os::Fd::open_at(dir_, "journal", O_WRONLY | O_CREAT | O_APPEND, 0600);
+    if (!file) return;
+  }
+  wire::Writer writer(record_buffer);
+  writer.begin_frame(JournalEntry::kKind);
+  writer(1, receipt);
+  writer(2, life_.reason);
+  auto written = os::write_all(*file, writer.end_frame(), "journal");
+  if (!written) log_.note("the journal could not be written");
+}
+
+void Anchor::finish() {
+  over_ = true;
+  main_ = os::Process();
+  log_.drain();
+  remove_pid_file();
+  tree_.remove();
+  publish();
+  ::unlinkat(dir_.get(), "control", 0);
+}
+
+void Anchor::answer(const AnchorRequest& request) {
+  const auto grace = request.has_grace ? request.grace : plan_.grace;
+  switch (request.what) {
+    case AnchorRequest::What::subscribe:
+      return publish();
+    case AnchorRequest::What::stop:
+      return happen(life::StopAsked{grace});
+    case AnchorRequest::What::restart:
+      return happen(life::RestartAsked{grace});
+    case AnchorRequest::What::memory_answer:
+      if (!state_.wants_memory_proof || request.generation != life_.generation) return;
+      state_.receipt.gpu_bytes_returned = request.bytes;
+      return happen(life::MemorySeen{request.proof});
+    case AnchorRequest::What::gpu_held:
+      state_.gpu_seen = true;
+      state_.gpu_held = request.bytes;
+      return write_record();
+  }
+}
+
+void Anchor::publish() {
+  state_.failures = life_.failures;
+  state_.reason = life_.reason;
+  state_.has_exit = life_.last_exit.has_value();
+  if (life_.last_exit) state_.last_exit = *life_.last_exit;
+  if (!main_) state_.main = ProcessId{};
+  state_.next_ns =
+      state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
+  state_.lost_log_bytes = log_.lost_bytes();
+  write_record();
+  clients_.tell(state_);
+}
+
+void Anchor::write_record() {
+  wire::Writer writer(record_buffer);
+  writer.begin_frame(AnchorRecord::kKind);
+  writer(1, boot_id_);
+  writer(2, plan_);
+  writer(3, state_);
+  writer(4, ever_restored_);
+  auto written = os::replace_file_at(dir_, "record", writer.end_frame(), 0600);
+  if (!written) log_.note("the record could not be written");
+}
+
+void Anchor::write_pid_file() {
+  if (plan_.pid_file.empty()) return;
+  Text<24> text;
+  text.append_number(state_.main.pid.number).append('\n');
+  const auto bytes = std::as_bytes(std::span(text.view()));
+  auto written = os::replace_file_at(dir_, plan_.pid_file.c_str(), bytes, 0644);
+  if (!written) {
+    Text<200> line("the PID file could not be written: ");
+    log_.note(line.append(written.error().doing));
+  }
+}
+
+// Removes the PID file only while it is the one we wrote: another start may own it by now.
+void Anchor::remove_pid_file() {
+  if (plan_.pid_file.empty()) return;
+  std::array<char, 32> buffer{};
+  auto text = os::read_small_at(dir_, plan_.pid_file.c_str(), buffer);
+  if (!text) return;
+  auto pid = os::parse_pid(text->substr(0, text->find('\n')));
+  if (pid && *pid == last_main_) ::unlink(plan_.pid_file.c_str());
+}
+
+}  // namespace gpuward::anchor

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "anchor/clients.h"
+#include "anchor/log_pump.h"
+#include "anchor/probe.h"
+#include "anchor/tree.h"
+#include "control/messages.h"
+#include "domain/lifecycle.h"
+#include "os/clock.h"
+#include "os/fd.h"
+#include "os/process.h"
+#include "os/spawn.h"
+
+namespace gpuward::anchor {
+
+/// A complete supervisor of one process tree: starts it, learns that it is ready, restarts it by
+/// policy, ends it with proof, carries its output, and tells whoever asks. It depends on nobody:
+/// the warden may die. One thread, one poll loop, no allocation once run() has begun.
+class Anchor {
+ public:
+  /// Prepares everything that can fail. @p dir is the anchor's own folder, locked by this process;
+  /// @p launcher the connected socket of whoever started us.
+  static Result<Anchor> prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher);
+  /// Takes over the tree of a dead anchor from its record in @p dir. Only level `cgroup` can be
+  /// taken over whole. Errors: Errc::not_found when nothing of it lives, Errc::not_supported at
+  /// level `subreaper`, Errc::refused after a reboot.
+  static Result<Anchor> adopt(os::Fd dir, os::Fd lock, os::Fd launcher);
+  /// Leads the tree until it is over. @return the exit code of the anchor: 0.
+  int run();
+
+ private:
+  Anchor() = default;
+
+  static Result<Anchor> prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher);
+  Result<void> open_doors();
+
+  // The loop.
+  void wait();
+  void reap();
+  void check_exec_report();
+  void resume();
+  void check_adopted_main();
+  void check_probe();
+  void check_empty();
+  void check_deadline();
+  Instant next_wake() const;
+
+  // Events into the life cycle, actions out of it.
+  void happen(const life::Event& event);
+  void perform(life::Action action);
+  void spawn();
+  void spawn_failed(const os::SpawnFailure& failure);
+  void note_tree();
+  void prove_memory();
+  void write_receipt();
+  void finish();
+  void answer(const AnchorRequest& request);
+
+  // What others see.
+  void publish();
+  void write_record();
+  void write_pid_file();
+  void remove_pid_file();
+
+  LaunchPlan plan_;
+  LifePolicy policy_;
+  Life life_;
+  AnchorState state_;
+  bool ever_restored_ = false;
+  Text<40> boot_id_;
+
+  os::Fd dir_;
+  os::Fd lock_;
+  os::Fd listener_;
+  os::Fd signals_;
+  Tree tree_;
+  LogPump log_;
+  Probe probe_;
+  Clients clients_;
+
+  os::Process main_;
+  Pid last_main_;
+  os::Fd exec_report_;
+  bool adopted_ = false;  // main is not our child: its pidfd tells of its end, nothing of how
+  bool childless_ = true;
+  bool over_ = false;
+  bool killing_ = false;
+  Instant recheck_ = os::kNever;  // next kill pass or check for emptiness
+  Duration recheck_pause_{};
+  Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory
+  Instant ending_began_{};
+
+  std::vector<const char*> argv_;
+  std::vector<std::string> env_text_;
+  std::vector<const char*> envp_;
+};
+
+}  // namespace gpuward::anchor

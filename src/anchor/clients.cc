@@ -1,0 +1,68 @@
+#include "anchor/clients.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "os/socket.h"
+
+namespace gpuward::anchor {
+namespace {
+std::array<std::byte, 8192> frame_buffer;  // an AnchorState takes about 1 KiB, 4 KiB at most
+}
+
+Clients::Clients() = default;
+
+void Clients::add(os::Fd socket, bool subscribed) {
+  (void)socket.set_nonblocking(true);
+  for (auto& client : clients_) {
+    if (client.socket) continue;
+    client.socket = std::move(socket);
+    client.subscribed = subscribed;
+    client.sees_gpu = false;
+    client.frames.clear();
+    return;
+  }
+}
+
+void Clients::accept_from(const os::Fd& listener) {
+  for (;;) {
+    os::Fd socket =
+        os::Fd::take(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) return;
+    auto peer = os::peer_of(socket);
+    if (!peer || (peer->uid != 0 && peer->uid != ::geteuid())) continue;
+    add(std::move(socket), false);
+  }
+}
+
+void Clients::note(Client& client, const AnchorRequest& request) const {
+  if (request.what != AnchorRequest::What::subscribe) return;
+  client.subscribed = true;
+  client.sees_gpu = request.sees_gpu;
+}
+
+void Clients::send(Client& client, std::span<const std::byte> frame) const {
+  const ssize_t n =
+      ::send(client.socket.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (n != static_cast<ssize_t>(frame.size())) client.socket.close();
+}
+
+void Clients::tell(const AnchorState& state) {
+  // Encoded without copying the state into a message of its own: it is large.
+  wire::Writer writer(frame_buffer);
+  writer.begin_frame(StateNews::kKind);
+  writer(1, state);
+  const auto frame = writer.end_frame();
+  for (auto& client : clients_)
+    if (client.socket && client.subscribed) send(client, frame);
+}
+
+bool Clients::someone_sees_gpu() const {
+  for (const auto& client : clients_)
+    if (client.socket && client.subscribed && client.sees_gpu) return true;
+  return false;
+}
+
+}  // namespace gpuward::anchor

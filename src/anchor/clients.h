@@ -1,0 +1,73 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <span>
+
+#include "base/units.h"
+#include "control/channel.h"
+#include "control/messages.h"
+#include "os/fd.h"
+
+namespace gpuward::anchor {
+
+/// Who is connected to an anchor's control socket: at most kMost at a time, each with a small fixed
+/// buffer. All are told of every change; one that does not read is let go, so nobody can hold the
+/// anchor up.
+class Clients {
+ public:
+  static constexpr std::size_t kMost = 12;
+
+  Clients();
+  /// Takes a connected socket of the launcher as the first subscriber.
+  void add(os::Fd socket, bool subscribed);
+  /// Accepts whoever waits on @p listener, if it is root or our own user; else closes it.
+  void accept_from(const os::Fd& listener);
+
+  /// The descriptors to poll, -1 for free places.
+  int fd(std::size_t at) const { return clients_[at].socket.get(); }
+  /// Reads what client @p at has sent. @p handle(AnchorRequest) is called for each whole request.
+  template <class Handle>
+  void read(std::size_t at, Handle&& handle);
+
+  /// Sends @p state to every subscriber.
+  void tell(const AnchorState& state);
+  /// Does a subscriber see the GPU and answer for its memory?
+  bool someone_sees_gpu() const;
+
+ private:
+  struct Client {
+    os::Fd socket;
+    bool subscribed = false;
+    bool sees_gpu = false;
+    control::FrameBuffer frames{512};
+  };
+  void note(Client& client, const AnchorRequest& request) const;
+  void send(Client& client, std::span<const std::byte> frame) const;
+
+  std::array<Client, kMost> clients_;
+};
+
+template <class Handle>
+void Clients::read(std::size_t at, Handle&& handle) {
+  Client& client = clients_[at];
+  auto room = client.frames.room();
+  const ssize_t n = ::recv(client.socket.get(), room.data(), room.size(), MSG_DONTWAIT);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n <= 0) return client.socket.close();
+  client.frames.add(static_cast<std::size_t>(n));
+  for (;;) {
+    auto body = client.frames.next();
+    if (!body) return client.socket.close();  // not our language: let it go
+    if (!*body) return;
+    auto request = wire::decode<AnchorRequest>(**body);
+    if (!request) return client.socket.close();
+    note(client, *request);
+    handle(*request, at);
+    if (!client.socket) return;
+  }
+}
+
+}  // namespace gpuward::anchor

@@ -1,0 +1,131 @@
+#include "anchor/log_pump.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+namespace gpuward::anchor {
+namespace {
+
+constexpr int kFifoBytes = 1 << 20;
+constexpr std::size_t kChunk = 16 << 10;
+
+// One buffer for the one thread: static, so that its pages are touched once and never allocated.
+std::array<char, kChunk> buffer;
+
+Result<os::Fd> open_fifo(const os::Fd& dir, const char* name) {
+  if (::mkfifoat(dir.get(), name, 0600) < 0 && errno != EEXIST)
+    return fail(last_error("make fifo", name));
+  // O_RDWR: never end-of-file while no service runs, never SIGPIPE for a service while no anchor
+  // does.
+  auto fifo = os::Fd::open_at(dir, name, O_RDWR | O_NONBLOCK | O_NOFOLLOW);
+  if (!fifo) return fifo;
+  struct stat info{};
+  if (::fstat(fifo->get(), &info) < 0 || !S_ISFIFO(info.st_mode))
+    return fail(error_from(EEXIST, "use as a fifo", name));
+  (void)::fcntl(fifo->get(), F_SETPIPE_SZ,
+                kFifoBytes);  // EPERM beyond the user's limit: 64 KiB stay
+  return fifo;
+}
+
+void consume(const os::Fd& fifo, std::size_t count) {
+  while (count != 0) {
+    const ssize_t n = ::read(fifo.get(), buffer.data(), std::min(count, buffer.size()));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;
+    count -= static_cast<std::size_t>(n);
+  }
+}
+
+}  // namespace
+
+Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file) {
+  LogPump pump;
+  auto out = open_fifo(dir, "out");
+  if (!out) return fail(std::move(out).error());
+  auto err = open_fifo(dir, "err");
+  if (!err) return fail(std::move(err).error());
+  auto service_out = os::Fd::open_at(dir, "out", O_RDWR | O_NOFOLLOW);
+  if (!service_out) return fail(std::move(service_out).error());
+  auto service_err = os::Fd::open_at(dir, "err", O_RDWR | O_NOFOLLOW);
+  if (!service_err) return fail(std::move(service_err).error());
+  auto copy = os::make_pipe(O_NONBLOCK);
+  if (!copy) return fail(std::move(copy).error());
+  auto log = os::Fd::open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0640);
+  if (!log) return fail(std::move(log).error());
+  pump.out_ = std::move(*out);
+  pump.err_ = std::move(*err);
+  pump.service_out_ = std::move(*service_out);
+  pump.service_err_ = std::move(*service_err);
+  pump.copy_read_ = std::move(copy->read);
+  pump.copy_write_ = std::move(copy->write);
+  pump.log_ = std::move(*log);
+  return pump;
+}
+
+bool LogPump::move_some(const os::Fd& fifo) {
+  const ssize_t teed = ::tee(fifo.get(), copy_write_.get(), kChunk, SPLICE_F_NONBLOCK);
+  if (teed > 0) {
+    const ssize_t n = ::read(copy_read_.get(), buffer.data(), static_cast<std::size_t>(teed));
+    if (n <= 0) return false;
+    write_log(buffer.data(), static_cast<std::size_t>(n));
+    consume(fifo, static_cast<std::size_t>(n));
+    return true;
+  }
+  if (teed < 0 &&
+      (errno == ENOSYS || errno == EINVAL)) {  // a sandbox without tee(2): order is lost
+    const ssize_t n = ::read(fifo.get(), buffer.data(), buffer.size());
+    if (n > 0) write_log(buffer.data(), static_cast<std::size_t>(n));
+    return n > 0;
+  }
+  return false;
+}
+
+void LogPump::pump() {
+  move_some(out_);
+  move_some(err_);
+}
+
+void LogPump::drain() {
+  while (move_some(out_)) {
+  }
+  while (move_some(err_)) {
+  }
+}
+
+bool LogPump::try_write(const char* data, std::size_t count) {
+  while (count != 0) {
+    const ssize_t n = ::write(log_.get(), data, count);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      lost_ += count;
+      lost_total_ += count;
+      return false;
+    }
+    data += n;
+    count -= static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+void LogPump::write_log(const char* data, std::size_t count) {
+  if (lost_ != 0) {
+    Text<128> notice("\n[gpuward] ");
+    notice.append_number(static_cast<long long>(lost_))
+        .append(" bytes of output were lost here: the log could not be written\n");
+    const ssize_t n = ::write(log_.get(), notice.view().data(), notice.size());
+    if (n == static_cast<ssize_t>(notice.size())) lost_ = 0;
+  }
+  try_write(data, count);
+}
+
+void LogPump::note(std::string_view text) {
+  Text<400> line("[gpuward] ");
+  line.append(text).append('\n');
+  write_log(line.view().data(), line.size());
+}
+
+}  // namespace gpuward::anchor

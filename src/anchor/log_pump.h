@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/error.h"
+#include "os/fd.h"
+
+namespace gpuward::anchor {
+
+/// Carries what a service prints from its two FIFOs into the log file. A FIFO that the service
+/// holds O_RDWR outlives this anchor; bytes leave it only after they are in the file, so a killed
+/// anchor may repeat a line but loses none. A full disk costs counted bytes, never the service.
+class LogPump {
+ public:
+  /// Makes the FIFOs "out" and "err" in @p dir (1 MiB each where allowed) and opens @p log_file for
+  /// appending. An existing FIFO is kept with its contents: a service may be writing to it.
+  static Result<LogPump> open(const os::Fd& dir, const std::string& log_file);
+
+  int out_fd() const { return out_.get(); }
+  int err_fd() const { return err_.get(); }
+  /// The ends for the service: open files of their own, because O_NONBLOCK belongs to the open file
+  /// and a service must block, not fail, when it prints faster than the disk takes.
+  int service_out() const { return service_out_.get(); }
+  int service_err() const { return service_err_.get(); }
+
+  /// Moves what is there now, at most 16 KiB of each FIFO; call when poll says POLLIN.
+  void pump();
+  /// Moves everything: for the end of a tree, when nobody writes any more.
+  void drain();
+  /// Writes a line of gpuward's own: "[gpuward] TEXT".
+  void note(std::string_view text);
+
+  std::uint64_t lost_bytes() const { return lost_total_; }
+
+ private:
+  bool move_some(const os::Fd& fifo);
+  void write_log(const char* data, std::size_t count);
+  bool try_write(const char* data, std::size_t count);
+
+  os::Fd out_;
+  os::Fd err_;
+  os::Fd service_out_;
+  os::Fd service_err_;
+  os::Fd copy_read_;
+  os::Fd copy_write_;
+  os::Fd log_;
+  std::uint64_t lost_ = 0;  // since the last notice
+  std::uint64_t lost_total_ = 0;
+};
+
+}  // namespace gpuward::anchor

@@ -1,0 +1,106 @@
+// gpuward-anchor [--adopt] DIR: leads one process tree, a new one or that of a dead anchor. Started
+// by gpuward or gpuwardd with its launcher's socket as descriptor 3; its plan comes over that
+// socket, its state goes back over it.
+
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <string_view>
+#include <vector>
+
+#include "anchor/anchor.h"
+#include "control/messages.h"
+#include "os/clock.h"
+
+namespace {
+
+using namespace gpuward;
+
+constexpr int kLauncher = 3;
+
+// The folder's lock is held for life: the proof, to everyone who tries it, that this anchor lives.
+Result<os::Fd> lock_folder(const os::Fd& dir) {
+  auto lock = os::Fd::open_at(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!lock) return lock;
+  if (::flock(lock->get(), LOCK_EX | LOCK_NB) < 0)
+    return fail(Errc::refused, "start: it runs already");
+  return lock;
+}
+
+// Reads exactly one frame: what the launcher says after it (that it sees the GPU) is for the loop.
+Result<LaunchPlan> receive_plan(const os::Fd& launcher) {
+  std::array<std::byte, wire::kFrameHeader> header;
+  if (::recv(launcher.get(), header.data(), header.size(), MSG_WAITALL) != std::ssize(header))
+    return fail(Errc::unreachable, "read the launch plan");
+  const std::size_t length = wire::frame_length(header);
+  if (length > wire::kMaxSmall)
+    return fail(Errc::bad_message, "read a launch plan beyond its limit");
+  std::vector<std::byte> bytes(length);
+  if (::recv(launcher.get(), bytes.data(), length, MSG_WAITALL) != static_cast<ssize_t>(length))
+    return fail(Errc::unreachable, "read the launch plan");
+  auto body = wire::open_body(bytes);
+  if (!body) return fail(std::move(body).error());
+  auto order = wire::decode<LaunchOrder>(*body);
+  if (!order) return fail(std::move(order).error());
+  if (order->plan.command.empty() || order->plan.service.empty())
+    return fail(Errc::invalid, "start without a command or a name");
+  return std::move(order->plan);
+}
+
+Result<anchor::Anchor> prepare(const char* path, bool adopt, os::Fd& launcher) {
+  LaunchPlan plan;
+  if (!adopt) {
+    auto received = receive_plan(launcher);
+    if (!received) return fail(std::move(received).error());
+    plan = std::move(*received);
+  }
+  auto dir = os::Fd::open(path, O_RDONLY | O_DIRECTORY);
+  if (!dir) return fail(std::move(dir).error());
+  auto lock = lock_folder(*dir);
+  if (!lock) return fail(std::move(lock).error());
+  if (adopt) return anchor::Anchor::adopt(std::move(*dir), std::move(*lock), std::move(launcher));
+  return anchor::Anchor::prepare(std::move(plan), std::move(*dir), std::move(*lock),
+                                 std::move(launcher));
+}
+
+void report_failure(const os::Fd& launcher, const Error& error) {
+  StateNews news;
+  news.state.phase = Phase::failed;
+  news.state.reason = Reason(error.message());
+  std::array<std::byte, 2048> buffer;
+  auto frame = wire::encode(news, buffer);
+  if (frame) (void)os::write_all(launcher, *frame, "the launcher's socket");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--version") {
+    std::puts("gpuward-anchor " GPUWARD_VERSION);
+    return 0;
+  }
+  const bool adopt = argc == 3 && std::string_view(argv[1]) == "--adopt";
+  if (argc != 2 && !adopt) {
+    std::fputs(
+        "usage: gpuward-anchor [--adopt] DIR\nStarted by gpuward and gpuwardd, not by hand.\n",
+        stderr);
+    return 2;
+  }
+  os::Fd launcher = os::Fd::take(kLauncher);
+  if (!launcher.set_cloexec(true)) {
+    std::fputs("gpuward-anchor: descriptor 3 is not open: it is started by gpuward, not by hand\n",
+               stderr);
+    return 2;
+  }
+  auto copy = launcher.duplicate();
+  auto anchor = prepare(argv[argc - 1], adopt, launcher);
+  if (!anchor) {
+    if (copy) report_failure(*copy, anchor.error());
+    return 1;
+  }
+  if (copy) copy->close();
+  return anchor->run();
+}

@@ -1,0 +1,134 @@
+#include "anchor/probe.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string_view>
+
+namespace gpuward::anchor {
+namespace {
+
+Text<1200> request_for(const Readiness& ready) {
+  Text<1200> text("GET ");
+  text.append(ready.path).append(" HTTP/1.1\r\nHost: ").append(ready.address);
+  text.append("\r\nUser-Agent: gpuward\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+  return text;
+}
+
+// "HTTP/1.1 200 OK" -> 200; 0 for anything else.
+int status_of(std::string_view line) {
+  if (!line.starts_with("HTTP/1.") || line.size() < 12 || line[8] != ' ') return 0;
+  if (line.size() > 12 && line[12] != ' ' && line[12] != '\r' && line[12] != '\n') return 0;
+  int status = 0;
+  for (const char c : line.substr(9, 3)) {
+    if (c < '0' || c > '9') return 0;
+    status = status * 10 + (c - '0');
+  }
+  return status;
+}
+
+}  // namespace
+
+Probe::Probe(const Readiness& ready)
+    : ready_(&ready), address_(os::parse_tcp_address(ready.address)) {}
+
+void Probe::start(Instant now) {
+  active_ = ready_ != nullptr && ready_->kind != ReadyKind::started && address_.has_value();
+  pause_ = kFirstPause;
+  step_ = Step::pause;
+  next_ = now;
+  evidence_.clear();
+}
+
+void Probe::stop() {
+  active_ = false;
+  socket_.close();
+}
+
+short Probe::events() const {
+  if (step_ == Step::connecting || step_ == Step::sending) return POLLOUT;
+  return step_ == Step::reading ? POLLIN : 0;
+}
+
+void Probe::retry(Instant now) {
+  socket_.close();
+  step_ = Step::pause;
+  next_ = now + pause_;
+  pause_ = std::min<Duration>(pause_ * 2, kLongestPause);
+}
+
+void Probe::attempt(Instant now) {
+  auto socket = os::start_connect(*address_);
+  if (!socket) return retry(now);
+  socket_ = std::move(*socket);
+  step_ = Step::connecting;
+  next_ = now + kAttempt;
+  line_size_ = 0;
+  sent_ = 0;
+}
+
+bool Probe::answered(Instant now) {
+  pollfd item{socket_.get(), events(), 0};
+  if (::poll(&item, 1, 0) == 1) return true;
+  if (now >= next_) retry(now);
+  return false;
+}
+
+bool Probe::read_status(Instant now) {
+  const ssize_t n =
+      ::recv(socket_.get(), line_ + line_size_, sizeof line_ - line_size_, MSG_DONTWAIT);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (n > 0) line_size_ += static_cast<std::size_t>(n);
+  const std::string_view line(line_, line_size_);
+  const bool whole = line.find('\n') != std::string_view::npos || line_size_ == sizeof line_;
+  if (!whole && n > 0) return false;
+  const int status = status_of(line);
+  if (status < 200 || status > 399) {
+    retry(now);
+    return false;
+  }
+  evidence_ = Text<64>("GET ");
+  evidence_.append(std::string_view(ready_->path).substr(0, 36))
+      .append(" answered ")
+      .append_number(status);
+  return true;
+}
+
+bool Probe::advance(Instant now) {
+  if (!active_) return false;
+  if (step_ == Step::pause) {
+    if (now < next_) return false;
+    attempt(now);
+  }
+  if (step_ == Step::pause || !answered(now)) return false;
+  if (step_ == Step::connecting) {
+    if (os::connect_result(socket_) != 0) {
+      retry(now);
+      return false;
+    }
+    if (ready_->kind == ReadyKind::tcp) {
+      evidence_ = Text<64>("port ");
+      evidence_.append_number(port()).append(" accepts connections");
+      return true;
+    }
+    step_ = Step::sending;
+  }
+  if (step_ == Step::sending) {
+    const auto request = request_for(*ready_);
+    const auto rest = request.view().substr(sent_);
+    const ssize_t n = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+      retry(now);
+      return false;
+    }
+    if (n > 0) sent_ += static_cast<std::size_t>(n);
+    if (sent_ < request.size()) return false;
+    step_ = Step::reading;
+    return false;
+  }
+  return read_status(now);
+}
+
+}  // namespace gpuward::anchor

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "base/text.h"
+#include "base/units.h"
+#include "domain/service.h"
+#include "os/fd.h"
+#include "os/socket.h"
+
+namespace gpuward::anchor {
+
+/// Asks a service whether it is ready: a TCP connection, or one GET of which only the status line
+/// is read (at most 4 KiB), each attempt with a deadline, again after a growing pause.
+/// Non-blocking: the owner polls fd() for events() and calls advance() on either and at next().
+class Probe {
+ public:
+  static constexpr auto kFirstPause = std::chrono::milliseconds(20);
+  static constexpr auto kLongestPause = std::chrono::milliseconds(500);
+  static constexpr auto kAttempt = std::chrono::seconds(5);
+
+  Probe() = default;
+  /// @p ready must outlive the probe; its address is numeric.
+  explicit Probe(const Readiness& ready);
+
+  bool active() const { return active_; }
+  void start(Instant now);
+  void stop();
+
+  int fd() const { return socket_.get(); }
+  short events() const;
+  /// When advance() is due without an event.
+  Instant next() const { return active_ ? next_ : Instant::max(); }
+
+  /// True once the service has answered well; evidence() then says how.
+  bool advance(Instant now);
+  const Text<64>& evidence() const { return evidence_; }
+  std::uint16_t port() const { return address_ ? address_->port() : 0; }
+  /// The answer did not count after all (somebody else gave it): try again after a pause.
+  void retry(Instant now);
+
+ private:
+  enum class Step : std::uint8_t { pause, connecting, sending, reading };
+  void attempt(Instant now);
+  bool answered(Instant now);
+  bool read_status(Instant now);
+
+  const Readiness* ready_ = nullptr;
+  std::optional<os::TcpAddress> address_;
+  bool active_ = false;
+  Step step_ = Step::pause;
+  Duration pause_ = kFirstPause;
+  Instant next_{};
+  os::Fd socket_;
+  char line_[64] = {};
+  std::size_t line_size_ = 0;
+  std::size_t sent_ = 0;
+  Text<64> evidence_;
+};
+
+}  // namespace gpuward::anchor

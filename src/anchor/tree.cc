@@ -1,0 +1,167 @@
+#include "anchor/tree.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include "os/listeners.h"
+#include "os/proc_fs.h"
+
+namespace gpuward::anchor {
+namespace {
+
+constexpr int kMaxDepth = 32;  // of descendants; what is deeper comes up as its parents end
+
+Pid self() {
+  return Pid{::getpid()};
+}
+
+bool has_ended(const os::ProcStat& stat) {
+  return stat.state == 'Z' || stat.state == 'X';
+}
+
+struct KnownListeners {
+  std::array<os::Listener, 256> items{};
+  std::size_t count = 0;
+
+  void collect() {
+    (void)os::for_each_listener([&](const os::Listener& listener) {
+      if (listener.inode != 0 && count < items.size()) items[count++] = listener;
+    });
+  }
+  const os::Listener* find(std::uint64_t inode) const {
+    const auto* end = items.data() + count;
+    const auto* at =
+        std::find_if(items.data(), end, [&](const auto& item) { return item.inode == inode; });
+    return at == end ? nullptr : at;
+  }
+};
+
+}  // namespace
+
+// Visits each process whose parent is (or just was) @p parent, depth first, parents before
+// children.
+template <class Visit>
+void Tree::for_each_descendant(Pid parent, Visit&& visit, int depth) {
+  if (depth > kMaxDepth) return;
+  (void)os::for_each_child(parent, [&](Pid child) {
+    auto process = os::Process::open(child);
+    if (!process) return;
+    auto stat = os::read_stat(child);
+    // Read while the pidfd is held: an orphan may meanwhile have become ours directly.
+    const bool ours = stat && (stat->parent == parent || stat->parent == self());
+    if (ours && !has_ended(*stat)) visit(*process);
+    for_each_descendant(child, visit, depth + 1);
+  });
+}
+
+template <class Visit>
+void Tree::for_each(Visit&& visit) const {
+  if (cgroup_) {
+    (void)cgroup_.for_each_member([&](Pid pid) {
+      auto process = os::Process::open(pid);
+      // Membership is read after the pidfd is held, so it is that process's own.
+      if (process && cgroup_.holds(pid)) visit(*process);
+    });
+  }
+  for_each_descendant(
+      self(),
+      [&](const os::Process& process) {
+        if (!cgroup_ || !cgroup_.holds(process.pid())) visit(process);
+      },
+      0);
+}
+
+bool Tree::empty(bool childless) const {
+  if (!childless) return false;
+  if (!cgroup_) return true;
+  auto populated = cgroup_.populated();
+  return populated && !*populated;
+}
+
+std::uint32_t Tree::terminate(const os::Process& main) const {
+  std::uint32_t count = 0;
+  if (main && main.signal(SIGTERM)) ++count;
+  for_each([&](const os::Process& process) {
+    if (process.id() == main.id()) return;
+    if (process.signal(SIGTERM)) ++count;
+    // A stopped process hears TERM only when it runs again.
+    (void)process.signal(SIGCONT);
+  });
+  if (main) (void)main.signal(SIGCONT);
+  return count;
+}
+
+void Tree::kill_pass(bool first) const {
+  if (cgroup_) {
+    const bool frozen = cgroup_.freeze(true).has_value();
+    const bool killed = cgroup_.kill().has_value();
+    // Naming 2,000 processes that one write has just killed costs as much as their death: what
+    // cgroup.kill misses (leaderless processes, some that moved away) is named by the next pass.
+    if (!killed || !first)
+      for_each([](const os::Process& process) { (void)process.signal(SIGKILL); });
+    if (frozen) (void)cgroup_.freeze(false);
+    return;
+  }
+  // Without a cgroup nothing stops forks but stopping the forkers first.
+  for_each([](const os::Process& process) { (void)process.signal(SIGSTOP); });
+  for_each([](const os::Process& process) { (void)process.signal(SIGKILL); });
+}
+
+void Tree::note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports,
+                std::uint32_t most) const {
+  KnownListeners listeners;
+  listeners.collect();
+  *members = 0;
+  for_each([&](const os::Process& process) {
+    ++*members;
+    if (listeners.count == 0 || *members > most) return;
+    (void)os::for_each_socket(process.pid(), [&](std::uint64_t inode) {
+      const auto* listener = listeners.find(inode);
+      if (listener != nullptr &&
+          std::find(ports->begin(), ports->end(), listener->port) == ports->end())
+        ports->push_back(listener->port);
+    });
+  });
+}
+
+std::optional<bool> Tree::listens_on(std::uint16_t port) const {
+  KnownListeners all;
+  all.collect();
+  bool known = false;
+  for (std::size_t at = 0; at < all.count; ++at) known |= all.items[at].port == port;
+  if (!known) return std::nullopt;
+  bool found = false;
+  bool blind = false;
+  for_each([&](const os::Process& process) {
+    if (found) return;
+    auto seen = os::for_each_socket(process.pid(), [&](std::uint64_t inode) {
+      const auto* listener = all.find(inode);
+      found |= listener != nullptr && listener->port == port;
+    });
+    blind |= !seen;
+  });
+  if (!found && blind) return std::nullopt;
+  return found;
+}
+
+void Tree::name_survivors(InlineVec<Survivor, 16>* survivors) const {
+  for_each([&](const os::Process& process) {
+    Survivor survivor;
+    survivor.pid = process.pid();
+    if (auto stat = os::read_stat(process.pid())) {
+      survivor.name = stat->name;
+      survivor.state = static_cast<std::uint8_t>(stat->state);
+    }
+    survivor.wchan = os::read_wchan(process.pid());
+    survivors->push_back(survivor);
+  });
+}
+
+void Tree::remove() {
+  if (cgroup_) (void)cgroup_.remove();
+}
+
+}  // namespace gpuward::anchor

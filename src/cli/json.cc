@@ -1,0 +1,108 @@
+#include "cli/json.h"
+
+#include <boost/json.hpp>
+
+namespace gpuward::cli {
+namespace {
+
+namespace json = boost::json;
+
+json::value or_null(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
+
+json::object replica_json(const ReplicaReport& replica) {
+  json::array tree;
+  for (const auto& process : replica.tree)
+    tree.push_back({{"pid", process.pid.number},
+                    {"ppid", process.parent.number},
+                    {"depth", process.depth},
+                    {"command", process.command}});
+  return {
+      {"index", replica.index},
+      {"anchor_pid", replica.anchor ? json::value(replica.anchor.number) : json::value(nullptr)},
+      {"main_pid", replica.main ? json::value(replica.main.number) : json::value(nullptr)},
+      {"generation", replica.generation},
+      {"processes", replica.processes},
+      {"tree", std::move(tree)},
+      {"gpu_memory_bytes",
+       replica.gpu_memory ? json::value(replica.gpu_memory->count) : json::value(nullptr)},
+      {"endpoint", or_null(replica.endpoint)}};
+}
+
+json::object service_json(const ServiceReport& service) {
+  json::array evidence;
+  for (const auto& fact : service.evidence)
+    evidence.push_back(
+        {{"what", fact.what}, {"value", fact.value}, {"age_seconds", fact.age_seconds}});
+  json::array replicas;
+  for (const auto& replica : service.replicas) replicas.push_back(replica_json(replica));
+  return {{"name", service.name},
+          {"verdict", to_string(service.verdict)},
+          {"sentence", service.sentence},
+          {"evidence", std::move(evidence)},
+          {"containment", service.containment ? json::value(to_string(*service.containment))
+                                              : json::value(nullptr)},
+          {"listen", nullptr},  // the gateway's address; there is no gateway yet
+          {"memory_proof", service.memory_proof ? json::value(to_string(*service.memory_proof))
+                                                : json::value(nullptr)},
+          {"restarts", service.restarts},
+          {"replicas", std::move(replicas)}};
+}
+
+json::object device_json(const GpuDevice& device, Instant now) {
+  const auto age = now.time_since_epoch() - std::chrono::nanoseconds(device.read_ns);
+  return {{"uuid", device.uuid},
+          {"name", device.name},
+          {"memory_total_bytes", device.memory_total.count},
+          {"memory_used_bytes", device.memory_used.count},
+          {"busy_percent",
+           device.busy_percent ? json::value(*device.busy_percent) : json::value(nullptr)},
+          {"age_seconds", std::chrono::duration<double>(age).count()},
+          {"state", to_string(device.state)}};
+}
+
+}  // namespace
+
+std::string status_json(const StatusReport& report, Instant now) {
+  json::object root;
+  root["warden"] = nullptr;
+  if (report.warden)
+    root["warden"] = {{"pid", report.warden->pid.number},
+                      {"version", report.warden->version},
+                      {"uptime_seconds", report.warden->uptime_seconds}};
+  json::array gpus;
+  for (const auto& device : report.gpu.devices) gpus.push_back(device_json(device, now));
+  root["gpus"] = std::move(gpus);
+  root["gpus_note"] = or_null(describe(report.gpu.sight, report.gpu.detail));
+  json::array services;
+  for (const auto& service : report.services) services.push_back(service_json(service));
+  root["services"] = std::move(services);
+  return json::serialize(root) + "\n";
+}
+
+std::string stop_json(const std::vector<NamedReceipt>& receipts) {
+  json::array list;
+  for (const auto& [service, replica, receipt] : receipts) {
+    json::array survivors;
+    for (const auto& left : receipt.survivors)
+      survivors.push_back({{"pid", left.pid.number},
+                           {"command", left.name.view()},
+                           {"state", std::string(1, static_cast<char>(left.state))},
+                           {"wchan", or_null(std::string(left.wchan.view()))}});
+    json::array ports;
+    for (const auto port : receipt.ports_freed) ports.push_back(port);
+    list.push_back({{"service", service},
+                    {"replica", replica},
+                    {"processes_ended", receipt.processes_ended},
+                    {"survivors", std::move(survivors)},
+                    {"ports_freed", std::move(ports)},
+                    {"gpu_bytes_returned", receipt.gpu_bytes_returned.count},
+                    {"memory_proof", to_string(receipt.memory)},
+                    {"forced", receipt.forced},
+                    {"duration_seconds", std::chrono::duration<double>(receipt.duration).count()}});
+  }
+  return json::serialize(json::object{{"receipts", std::move(list)}}) + "\n";
+}
+
+}  // namespace gpuward::cli

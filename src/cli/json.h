@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "domain/report.h"
+
+namespace gpuward::cli {
+
+/// The JSON contracts of docs/json.md, one line each with a line feed.
+std::string status_json(const StatusReport& report, Instant now);
+std::string stop_json(const std::vector<NamedReceipt>& receipts);
+
+}  // namespace gpuward::cli

@@ -1,0 +1,203 @@
+#include "cli/look_commands.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "cli/follow.h"
+#include "cli/json.h"
+#include "cli/terminal.h"
+#include "cli/warden_client.h"
+#include "config/config.h"
+#include "config/machine_check.h"
+#include "config/problem.h"
+#include "control/observe.h"
+#include "os/clock.h"
+
+namespace gpuward::cli {
+namespace {
+
+constexpr auto kAnswerWithin = std::chrono::seconds(5);
+
+Tone tone_of(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::healthy:
+      return Tone::good;
+    case Verdict::failed:
+    case Verdict::unkillable:
+      return Tone::bad;
+    case Verdict::starting:
+    case Verdict::draining:
+    case Verdict::backing_off:
+      return Tone::warn;
+    case Verdict::stopped:
+      break;
+  }
+  return Tone::plain;
+}
+
+Result<StatusReport> report_by_anchors(const control::Home& home,
+                                       const std::vector<std::string>& names) {
+  auto folders = control::list_anchors(home);
+  if (!folders) return fail(std::move(folders).error());
+  std::map<std::string, std::vector<control::AnchorView>> services;
+  for (const auto& folder : *folders) {
+    if (!names.empty() && std::ranges::find(names, folder.service) == names.end()) continue;
+    auto view = control::view_anchor(folder, os::now() + kAnswerWithin);
+    if (view) services[folder.service].push_back(std::move(*view));
+  }
+  StatusReport report;
+  for (const auto& [name, views] : services)
+    report.services.push_back(control::report_on(name, views, report.gpu, os::now()));
+  return report;
+}
+
+void print_tree(const ReplicaReport& replica) {
+  for (const auto& process : replica.tree) {
+    std::string command = process.command;
+    if (command.size() > 90) {
+      command.resize(89);
+      command += "…";
+    }
+    std::printf("    %s%d  %s\n", std::string(std::size_t{2} * process.depth, ' ').c_str(),
+                process.pid.number, command.c_str());
+  }
+}
+
+void print_status(const StatusReport& report, bool detailed) {
+  if (report.warden)
+    std::printf("warden: pid %d, version %s, up %s\n", report.warden->pid.number,
+                report.warden->version.c_str(),
+                to_string(std::chrono::seconds(report.warden->uptime_seconds)).c_str());
+  else
+    std::printf("warden: none\n");
+  for (const auto& device : report.gpu.devices)
+    std::printf("GPU %u: %s, %s of %s used\n", device.index, device.name.c_str(),
+                to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
+  const auto note = describe(report.gpu.sight, report.gpu.detail);
+  if (!note.empty()) std::printf("GPU: %s\n", note.c_str());
+  if (report.services.empty()) {
+    std::printf("no services\n%s\n",
+                paint(Tone::faint, "next: gpuward run -- COMMAND, or gpuward up").c_str());
+    return;
+  }
+  Table table({"SERVICE", "STATE", "PROCESSES", "GPU MEMORY", "ENDPOINT", "HELD BY"});
+  for (const auto& service : report.services) {
+    std::uint32_t processes = 0;
+    std::string memory = "-";
+    std::string endpoint = "-";
+    for (const auto& replica : service.replicas) {
+      processes += replica.processes;
+      if (replica.gpu_memory) memory = to_string(*replica.gpu_memory);
+      if (!replica.endpoint.empty()) endpoint = replica.endpoint;
+    }
+    table.row(
+        {service.name, service.sentence + " [" + std::string(to_string(service.verdict)) + "]",
+         std::to_string(processes), memory, endpoint,
+         service.containment ? std::string(to_string(*service.containment)) : "-"},
+        tone_of(service.verdict));
+  }
+  std::fputs(table.text().c_str(), stdout);
+  for (const auto& service : report.services) {
+    if (!detailed) break;
+    std::printf("\n%s\n", service.name.c_str());
+    for (const auto& fact : service.evidence)
+      std::printf("  %s: %s\n", fact.what.c_str(), fact.value.c_str());
+    if (service.containment && !limits_of(*service.containment).empty())
+      std::printf("  not promised: %s\n", std::string(limits_of(*service.containment)).c_str());
+    for (const auto& replica : service.replicas) print_tree(replica);
+  }
+  const std::string& first = report.services.front().name;
+  std::printf("%s\n", paint(Tone::faint,
+                            (detailed ? "next: gpuward logs " : "next: gpuward status ") + first)
+                          .c_str());
+}
+
+int complain_about_missing(const StatusReport& report, const std::vector<std::string>& names) {
+  int code = 0;
+  for (const auto& name : names) {
+    if (std::ranges::find(report.services, name, &ServiceReport::name) != report.services.end())
+      continue;
+    std::fprintf(stderr, "gpuward: %s: no such service\n", name.c_str());
+    code = 1;
+  }
+  return code;
+}
+
+}  // namespace
+
+int status(const StatusOptions& options) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  StatusReport report;
+  if (auto channel = connect_warden(*home)) {
+    WardenRequest request;
+    request.services = options.services;
+    auto answer = ask_warden(*channel, request, os::now() + kAnswerWithin);
+    if (!answer) return complain(answer.error());
+    if (answer->status) report = std::move(*answer->status);
+  } else {
+    auto seen = report_by_anchors(*home, options.services);
+    if (!seen) return complain(seen.error());
+    report = std::move(*seen);
+  }
+  if (options.json)
+    std::fputs(status_json(report, os::now()).c_str(), stdout);
+  else
+    print_status(report, !options.services.empty());
+  return complain_about_missing(report, options.services);
+}
+
+int logs(const LogsOptions& options) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  if (!is_service_name(options.service))
+    return complain(Error(Errc::not_found, "find service '" + options.service + "'"));
+  const std::string path = home->log + "/" + options.service + ".log";
+  if (::access(path.c_str(), R_OK) < 0) return complain(last_error("read the log", path));
+  auto log = LogFollower::before_end(path, options.lines);
+  if (!log) return complain(log.error());
+  log->print_new();
+  while (options.follow) {
+    pollfd items[] = {{log->fd(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
+    if (::poll(items, 2, -1) < 0) break;
+    if ((items[1].revents & (POLLERR | POLLHUP)) != 0) break;  // nobody reads any more
+    log->print_new();
+  }
+  return 0;
+}
+
+int check(const std::vector<std::string>& files) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  const std::vector<std::filesystem::path> paths(files.begin(), files.end());
+  const auto parsed = paths.empty() ? config::load_folder(home->etc) : config::load_files(paths);
+  auto problems = parsed.problems;
+  const auto machine = config::check_machine(parsed, config::Surroundings::current());
+  problems.insert(problems.end(), machine.begin(), machine.end());
+  config::sort_by_place(problems, files);
+  for (const auto& problem : problems)
+    std::fprintf(stderr, "%s\n", config::render(problem).c_str());
+  if (!problems.empty()) {
+    std::fprintf(stderr, "%zu problem%s\n", problems.size(), problems.size() == 1 ? "" : "s");
+    return 1;
+  }
+  std::printf("no problems: %zu service%s\n", parsed.services.size(),
+              parsed.services.size() == 1 ? "" : "s");
+  for (const auto& service : parsed.services) {
+    const auto program = config::find_program(service, config::Surroundings::current());
+    std::printf("  %s: %s\n", service.name.c_str(),
+                program ? program->c_str() : service.command.front().c_str());
+  }
+  std::printf("%s\n", paint(Tone::faint, "next: gpuward up").c_str());
+  return 0;
+}
+
+}  // namespace gpuward::cli

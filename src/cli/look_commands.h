@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+// The commands that only look: status, logs, check.
+
+namespace gpuward::cli {
+
+struct StatusOptions {
+  std::vector<std::string> services;
+  bool json = false;
+};
+/// Asks the warden, or the anchors where none runs ("warden: none"). 1 for an unknown service.
+int status(const StatusOptions& options);
+
+struct LogsOptions {
+  std::string service;
+  bool follow = false;
+  std::size_t lines = 50;
+};
+int logs(const LogsOptions& options);
+
+/// Parses and checks @p files, or etc/*.toml; prints every problem. 1 when there is any.
+int check(const std::vector<std::string>& files);
+
+}  // namespace gpuward::cli

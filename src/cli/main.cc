@@ -1,0 +1,118 @@
+// gpuward: the command people type. This file reads the command line; each command has a room of
+// its own beside it.
+
+#include <CLI/CLI.hpp>
+
+#include "base/units.h"
+#include "cli/look_commands.h"
+#include "cli/ps.h"
+#include "cli/run.h"
+#include "cli/service_commands.h"
+
+namespace {
+
+using namespace gpuward;
+
+constexpr int kUsage = 2;
+
+// The options of each command, kept where the parser can write them.
+struct Options {
+  cli::RunOptions run;
+  cli::UpOptions up;
+  cli::ServiceOptions service;
+  cli::StatusOptions status;
+  cli::LogsOptions logs;
+  std::vector<std::string> check_files;
+  std::string timeout;
+  bool ps_json = false;
+};
+
+void add_looks(CLI::App& app, Options& options, int& exit_code) {
+  auto* status = app.add_subcommand("status", "what every service does, with evidence");
+  status->add_option("service", options.status.services, "only these, with their trees");
+  status->add_flag("--json", options.status.json, "for programs");
+  status->callback([&] { exit_code = cli::status(options.status); });
+
+  auto* ps =
+      app.add_subcommand("ps", "every process that holds a GPU, with its owner; needs nothing");
+  ps->add_flag("--json", options.ps_json, "for programs");
+  ps->callback([&] { exit_code = cli::ps(options.ps_json); });
+
+  auto* logs = app.add_subcommand("logs", "what a service printed");
+  logs->add_option("service", options.logs.service)->required();
+  logs->add_flag("-f,--follow", options.logs.follow, "go on as it prints");
+  logs->add_option("-n,--lines", options.logs.lines, "how many lines to begin with")
+      ->capture_default_str();
+  logs->callback([&] { exit_code = cli::logs(options.logs); });
+
+  auto* check = app.add_subcommand(
+      "check", "find every problem of a configuration without starting anything");
+  check->add_option("file", options.check_files, "default: all *.toml of the etc folder");
+  check->callback([&] { exit_code = cli::check(options.check_files); });
+}
+
+void add_services(CLI::App& app, Options& options, int& exit_code) {
+  auto* up = app.add_subcommand("up", "start the warden and every autostart service");
+  up->add_option("-c,--config", options.up.files,
+                 "these files instead of all *.toml of the etc folder");
+  up->add_flag("--foreground", options.up.foreground, "do not return: for systemd");
+  up->callback([&] { exit_code = cli::up(options.up); });
+
+  struct Command {
+    const char* name;
+    const char* what;
+    int (*act)(const cli::ServiceOptions&);
+  };
+  for (const auto& [name, what, act] :
+       {Command{"start", "start services; returns when they are ready", cli::start},
+        Command{"stop", "end services and prove that nothing is left", cli::stop},
+        Command{"restart", "stop, prove, start again", cli::restart},
+        Command{"down", "stop every service, then the warden", cli::down}}) {
+    auto* command = app.add_subcommand(name, what);
+    const bool all = std::string_view(name) == "down";
+    if (!all) command->add_option("service", options.service.services)->required();
+    command->add_option("--timeout", options.timeout, "give up waiting after this long, as in 30s");
+    if (act != cli::start)
+      command->add_flag("--json", options.service.json, "the receipts, for programs");
+    command->callback([&options, &exit_code, act] {
+      if (!options.timeout.empty()) {
+        options.service.timeout = parse_duration(options.timeout);
+        if (!options.service.timeout)
+          throw CLI::ValidationError(
+              "--timeout", "'" + options.timeout + "' is no time; write it as in 30s or 2m");
+      }
+      exit_code = act(options.service);
+    });
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"gpuward keeps GPU services alive, honest and busy, without touching their code."};
+  app.name("gpuward");
+  app.set_version_flag("--version", "gpuward " GPUWARD_VERSION);
+  app.require_subcommand(1);
+  int exit_code = 0;
+
+  Options options;
+  auto& run = options.run;
+  auto* run_command =
+      app.add_subcommand("run", "run a command as one owned tree; exits with its code");
+  run_command->add_option("--name", run.name, "its name in status and logs");
+  run_command->add_flag("--detach", run.detach, "return as soon as it runs");
+  run_command->add_option("--pid-file", run.pid_file, "write main's pid there, for old scripts");
+  run_command->add_option("command", run.command, "after --: the command and its arguments")
+      ->required();
+  run_command->callback([&] { exit_code = cli::run(run); });
+  add_services(app, options, exit_code);
+  add_looks(app, options, exit_code);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : kUsage;
+  }
+  return exit_code;
+}

@@ -1,0 +1,200 @@
+#include "cli/ps.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cstdio>
+#include <map>
+
+#include "cli/terminal.h"
+#include "cli/warden_client.h"
+#include "control/gpu_look.h"
+#include "control/observe.h"
+#include "domain/memory_proof.h"
+#include "os/clock.h"
+#include "os/proc_fs.h"
+
+namespace gpuward::cli {
+namespace {
+
+namespace json = boost::json;
+
+constexpr auto kLookWithin = std::chrono::seconds(5);
+
+struct Owner {
+  std::string service;
+  std::uint32_t replica = 0;
+};
+
+struct Row {
+  const GpuDevice* device = nullptr;
+  const GpuProcess* process = nullptr;
+  std::string command;
+  std::string user;
+  std::string container;
+  std::optional<Owner> owner;
+  std::optional<double> age_seconds;
+};
+
+// Names come from the file alone: a static program has no NSS.
+std::string user_name(unsigned uid, std::string_view passwd) {
+  while (!passwd.empty()) {
+    const auto line = passwd.substr(0, passwd.find('\n'));
+    passwd.remove_prefix(std::min(line.size() + 1, passwd.size()));
+    const auto first = line.find(':');
+    const auto second = line.find(':', first + 1);
+    if (first == std::string_view::npos || second == std::string_view::npos) continue;
+    const auto rest = line.substr(second + 1);
+    if (rest.substr(0, rest.find(':')) == std::to_string(uid))
+      return std::string(line.substr(0, first));
+  }
+  return std::to_string(uid);
+}
+
+// Engines name a container's cgroup by its id: 64 hexadecimal digits. The first 12 are its short
+// name.
+std::string container_of(Pid pid) {
+  auto text = os::read_file("/proc/" + std::to_string(pid.number) + "/cgroup");
+  if (!text) return {};
+  std::size_t run = 0;
+  for (std::size_t at = 0; at <= text->size(); ++at) {
+    const char c = at < text->size() ? (*text)[at] : '\n';
+    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    if (hex)
+      ++run;
+    else if (run == 64)
+      return text->substr(at - 64, 12);
+    else
+      run = 0;
+  }
+  return {};
+}
+
+std::map<pid_t, Owner> owners(const control::Home& home) {
+  std::map<pid_t, Owner> owned;
+  auto folders = control::list_anchors(home);
+  if (!folders) return owned;
+  for (const auto& folder : *folders) {
+    auto record = control::read_record(folder);
+    if (!record) continue;
+    std::uint32_t total = 0;
+    for (const auto& process : control::read_tree(record->state, 100'000, &total))
+      owned[process.pid.number] = Owner{folder.service, folder.replica};
+  }
+  return owned;
+}
+
+Row describe_row(const GpuDevice& device, const GpuProcess& process, bool ours,
+                 const std::string& passwd, const std::map<pid_t, Owner>& owned) {
+  Row row;
+  row.device = &device;
+  row.process = &process;
+  if (!ours) return row;  // the number may belong to an innocent here (harm.md 4)
+  const Pid pid{static_cast<pid_t>(process.pid)};
+  if (auto command = os::read_command(pid, 300)) row.command = *command;
+  if (auto uid = os::read_uid(pid)) row.user = user_name(*uid, passwd);
+  row.container = container_of(pid);
+  if (auto at = owned.find(pid.number); at != owned.end()) row.owner = at->second;
+  if (process.start_ticks != 0) {
+    const double hertz = static_cast<double>(::sysconf(_SC_CLK_TCK));
+    timespec boot{};
+    ::clock_gettime(CLOCK_BOOTTIME, &boot);
+    row.age_seconds = static_cast<double>(boot.tv_sec) + static_cast<double>(boot.tv_nsec) / 1e9 -
+                      static_cast<double>(process.start_ticks) / hertz;
+  }
+  return row;
+}
+
+template <class T>
+json::value or_null(const std::optional<T>& value) {
+  return value ? json::value(*value) : json::value(nullptr);
+}
+json::value or_null(const std::string& text) {
+  return text.empty() ? json::value(nullptr) : json::value(text);
+}
+
+void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
+  json::array processes;
+  for (const auto& row : rows) {
+    json::value owner = nullptr;
+    if (row.owner) owner = {{"service", row.owner->service}, {"replica", row.owner->replica}};
+    json::value memory = nullptr;
+    if (row.process->memory) memory = row.process->memory->count;
+    processes.push_back({{"pid", row.process->pid},
+                         {"start_time_ticks", row.process->start_ticks},
+                         {"command", or_null(row.command)},
+                         {"user", or_null(row.user)},
+                         {"container", or_null(row.container)},
+                         {"gpu_uuid", row.device->uuid},
+                         {"gpu_memory_bytes", memory},
+                         {"sm_percent", or_null(row.process->sm_percent)},
+                         {"owner", owner},
+                         {"verdict", row.owner ? json::value(nullptr) : json::value("STRANGER")},
+                         {"age_seconds", or_null(row.age_seconds)},
+                         {"idle_seconds", nullptr}});
+  }
+  json::object phantom;
+  for (const auto& device : snapshot.devices) {
+    GpuSnapshot one;
+    one.devices.push_back(device);
+    if (device.processes_visible) phantom[device.uuid] = unexplained_bytes(one);
+  }
+  const json::object root = {{"processes", std::move(processes)},
+                             {"phantom_bytes", std::move(phantom)},
+                             {"visible", snapshot.sight == GpuSight::visible},
+                             {"note", or_null(describe(snapshot.sight, snapshot.detail))}};
+  std::printf("%s\n", json::serialize(root).c_str());
+}
+
+void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
+  for (const auto& device : snapshot.devices) {
+    std::printf("GPU %u: %s, %s of %s used", device.index, device.name.c_str(),
+                to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
+    if (device.busy_percent) std::printf(", %u %% busy", *device.busy_percent);
+    std::printf("%s\n", device.processes_visible ? "" : "; its processes cannot be seen from here");
+  }
+  const auto note = describe(snapshot.sight, snapshot.detail);
+  if (!note.empty()) std::printf("%s\n", note.c_str());
+  if (rows.empty() && note.empty()) std::printf("no process holds GPU memory\n");
+  if (!rows.empty()) {
+    Table table({"PID", "GPU", "MEMORY", "BUSY", "OWNER", "USER", "COMMAND"});
+    for (const auto& row : rows) {
+      std::string command = row.command.empty() ? "(not a process of this pid space)" : row.command;
+      if (command.size() > 60) {
+        command.resize(59);
+        command += "…";
+      }
+      if (!row.container.empty()) command = "[container " + row.container + "] " + command;
+      table.row({std::to_string(row.process->pid), std::to_string(row.device->index),
+                 row.process->memory ? to_string(*row.process->memory) : "?",
+                 row.process->sm_percent ? std::to_string(*row.process->sm_percent) + " %" : "-",
+                 row.owner ? row.owner->service : "stranger", row.user, command});
+    }
+    std::fputs(table.text().c_str(), stdout);
+  }
+  std::printf("%s\n",
+              paint(Tone::faint, "next: gpuward run -- COMMAND, or gpuward status").c_str());
+}
+
+}  // namespace
+
+int ps(bool as_json) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  const GpuSnapshot snapshot = control::look_at_gpus(os::now() + kLookWithin);
+  const auto passwd = os::read_file("/etc/passwd", 4 << 20).value_or("");
+  const auto owned = owners(*home);
+  std::vector<Row> rows;
+  for (const auto& device : snapshot.devices)
+    for (const auto& process : device.processes)
+      rows.push_back(describe_row(device, process, snapshot.pids_are_ours, passwd, owned));
+  if (as_json)
+    print_json(snapshot, rows);
+  else
+    print_table(snapshot, rows);
+  return 0;
+}
+
+}  // namespace gpuward::cli

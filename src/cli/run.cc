@@ -1,0 +1,212 @@
+#include "cli/run.h"
+
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+#include "cli/follow.h"
+#include "cli/memory_by_looks.h"
+#include "cli/receipt.h"
+#include "cli/warden_client.h"
+#include "control/anchors.h"
+#include "os/clock.h"
+
+namespace gpuward::cli {
+namespace {
+
+constexpr int kGpuwardFailed = 125;
+
+int fail_run(const Error& error) {
+  complain(error);
+  return kGpuwardFailed;
+}
+
+// "python3.11" from "/usr/bin/python3.11 app.py": something that may be a name.
+std::string name_after(const std::string& command) {
+  std::string name = command.substr(command.rfind('/') + 1);
+  for (char& c : name)
+    if (!is_service_name(std::string(1, c)) && c != '-') c = '_';
+  while (!name.empty() && name.front() == '-') name.erase(0, 1);
+  name.resize(std::min<std::size_t>(name.size(), 60));
+  return name.empty() ? "run" : name;
+}
+
+Result<std::string> choose_name(const RunOptions& options, const control::Home& home) {
+  if (!options.name.empty()) {
+    if (!is_service_name(options.name))
+      return fail(Errc::invalid,
+                  "use '" + options.name + "' as a name: letters, digits, '_' and '-', at most 64");
+    if (control::anchor_lives(control::anchor_folder(home, options.name, 0)))
+      return fail(Errc::refused, "start: '" + options.name +
+                                     "' runs already; see: gpuward status " + options.name);
+    return options.name;
+  }
+  const std::string base = name_after(options.command.front());
+  std::string name = base;
+  for (int n = 2; control::anchor_lives(control::anchor_folder(home, name, 0)); ++n)
+    name = base + "-" + std::to_string(n);
+  return name;
+}
+
+// @p log_shown: the person has read the anchor's own line on a failed start already.
+int exit_code_of(const AnchorState& state, const LaunchPlan& plan, bool log_shown) {
+  if (state.spawn_errno != 0) {
+    if (!log_shown) std::fprintf(stderr, "gpuward: %s\n", std::string(state.reason.view()).c_str());
+    return state.spawn_errno == ENOENT ? 127 : 126;
+  }
+  if (state.phase == Phase::unkillable || !state.receipt.survivors.empty()) {
+    print_survivors(plan.service, state.receipt);
+    return kGpuwardFailed;
+  }
+  if (starts_containers(plan)) {
+    std::fprintf(stderr,
+                 "gpuward: not proven: '%s' starts containers, which live outside its tree\n",
+                 plan.command.front().c_str());
+    return kGpuwardFailed;
+  }
+  if (state.has_exit) return state.last_exit.shell_code();
+  std::fprintf(stderr, "gpuward: %s\n", std::string(state.reason.view()).c_str());
+  return kGpuwardFailed;
+}
+
+bool is_over(const AnchorState& state) {
+  return state.phase == Phase::stopped || state.phase == Phase::failed;
+}
+
+int detach(control::Launched& launched, const LaunchPlan& plan) {
+  AnchorState state;
+  while (state.phase != Phase::ready && !is_over(state)) {
+    auto next = control::next_state(launched.channel, os::now() + std::chrono::seconds(30));
+    if (!next) return fail_run(next.error());
+    state = *next;
+  }
+  if (state.phase == Phase::failed && state.generation == 0)
+    return fail_run(Error(Errc::refused, state.reason));
+  if (is_over(state)) return exit_code_of(state, plan, false);
+  std::printf("%s: runs as pid %d, held by %s\n", plan.service.c_str(), state.main.pid.number,
+              std::string(to_string(state.level)).c_str());
+  std::printf("  log   %s\n  next  gpuward status %s\n", plan.log_file.c_str(),
+              plan.service.c_str());
+  return 0;
+}
+
+// In front of the anchor: follows the log, passes Ctrl-C on as a stop, waits for the proof.
+class Foreground {
+ public:
+  Foreground(control::Launched launched, const LaunchPlan& plan, LogFollower log)
+      : launched_(std::move(launched)), plan_(plan), log_(std::move(log)) {}
+
+  int watch() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&set, number);
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    const os::Fd signals = os::Fd::take(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    for (;;) {
+      pollfd items[] = {
+          {launched_.channel.fd(), POLLIN, 0}, {signals.get(), POLLIN, 0}, {log_.fd(), POLLIN, 0}};
+      if (::poll(items, 3, -1) < 0 && errno != EINTR) return fail_run(last_error("wait"));
+      if (items[2].revents != 0) log_.print_new();
+      if (items[1].revents != 0) ask_to_stop(signals);
+      if (items[0].revents == 0) continue;
+      auto next = control::next_state(launched_.channel, os::now() + std::chrono::seconds(5));
+      if (!next) return lost(next.error());
+      state_ = *next;
+      if (state_.phase == Phase::failed && state_.generation == 0)
+        return fail_run(Error(Errc::refused, state_.reason));
+      if (state_.phase == Phase::unkillable) return done();
+      if (is_over(state_)) return done();
+      if (memory_) memory_->answer_if_asked(launched_.channel, state_);
+    }
+  }
+
+ private:
+  void ask_to_stop(const os::Fd& signals) {
+    signalfd_siginfo info{};
+    while (::read(signals.get(), &info, sizeof info) == sizeof info) {
+      AnchorRequest request;
+      if (!memory_) {
+        memory_.emplace(state_);
+        request.sees_gpu = memory_->sees();
+        (void)launched_.channel.send(request, os::now() + std::chrono::seconds(1));
+      }
+      request.what = AnchorRequest::What::stop;
+      request.has_grace = asked_;  // twice: no grace
+      asked_ = true;
+      (void)launched_.channel.send(request, os::now() + std::chrono::seconds(1));
+      if (!request.has_grace && ::isatty(STDERR_FILENO) == 1)
+        std::fprintf(stderr, "gpuward: stopping %s; Ctrl-C again ends it at once\n",
+                     plan_.service.c_str());
+    }
+  }
+
+  int done() {
+    log_.print_new();
+    if (asked_ && state_.receipt.generation != 0)
+      print_receipt(stderr, plan_.service, state_.receipt);
+    const int code = exit_code_of(state_, plan_, true);
+    if (state_.phase != Phase::unkillable) {
+      launched_.channel = control::Channel(os::Fd());
+      (void)wait_gone();
+      (void)control::remove_folder(launched_.folder);
+    }
+    return code;
+  }
+
+  int lost(const Error& error) {
+    log_.print_new();
+    std::fprintf(
+        stderr,
+        "gpuward: the anchor of '%s' died (%s); its processes may live on: gpuward status\n",
+        plan_.service.c_str(), error.message().c_str());
+    return kGpuwardFailed;
+  }
+
+  // The anchor exits right after its last word; its folder can go once it has.
+  bool wait_gone() const {
+    if (launched_.anchor.poll_fd() < 0) return false;
+    pollfd item{launched_.anchor.poll_fd(), POLLIN, 0};
+    return ::poll(&item, 1, 2000) == 1;
+  }
+
+  control::Launched launched_;
+  const LaunchPlan& plan_;
+  LogFollower log_;
+  AnchorState state_;
+  std::optional<MemoryByLooks> memory_;  // once a stop was asked for
+  bool asked_ = false;
+};
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  ::signal(SIGPIPE, SIG_IGN);
+  auto home = control::find_home();
+  if (!home) return fail_run(home.error());
+  if (auto ready = control::prepare_home(*home); !ready) return fail_run(ready.error());
+  auto name = choose_name(options, *home);
+  if (!name) return fail_run(name.error());
+  ServiceModel service;
+  service.name = *name;
+  service.command = options.command;
+  service.restart = RestartPolicy::never;
+  service.pid_file = options.pid_file;
+  control::LaunchContext context;
+  context.environment = control::own_environment();
+  auto plan = control::make_plan(service, 0, *home, context);
+  if (!plan) return fail_run(plan.error());
+  auto log = LogFollower::at_end(plan->log_file);
+  if (!log) return fail_run(log.error());
+  auto launched = control::launch_anchor(*plan, *home);
+  if (!launched) return fail_run(launched.error());
+  if (options.detach) return detach(*launched, *plan);
+  return Foreground(std::move(*launched), *plan, std::move(*log)).watch();
+}
+
+}  // namespace gpuward::cli

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace gpuward::cli {
+
+struct RunOptions {
+  std::string name;  ///< empty: after the command
+  bool detach = false;
+  std::string pid_file;
+  std::vector<std::string> command;
+};
+
+/// `gpuward run`: one anchor and, unless detached, this program in front of it. @return the exit
+/// code: the command's own, 128 + signal, 126 not executable, 127 not found, 125 gpuward failed or
+/// could not prove that nothing is left.
+int run(const RunOptions& options);
+
+}  // namespace gpuward::cli

@@ -1,0 +1,264 @@
+#include "cli/service_commands.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/json.h"
+#include "cli/memory_by_looks.h"
+#include "cli/receipt.h"
+#include "cli/terminal.h"
+#include "cli/warden_client.h"
+#include "control/anchors.h"
+#include "control/observe.h"
+#include "os/clock.h"
+#include "os/spawn.h"
+
+namespace gpuward::cli {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kTimedOut = 3;
+constexpr int kNotProven = 4;
+constexpr int kNoWarden = 5;
+constexpr auto kLongest = std::chrono::hours(24);  // the warden has its own, shorter deadlines
+
+int no_warden() {
+  std::fputs("gpuward: no warden runs here\nrun: gpuward up\n", stderr);
+  return kNoWarden;
+}
+
+void print_outcomes(const WardenAnswer& answer, bool with_receipts) {
+  for (const auto& outcome : answer.outcomes) {
+    const auto receipt =
+        std::ranges::find(answer.receipts, outcome.service, &NamedReceipt::service);
+    if (with_receipts && receipt != answer.receipts.end() && outcome.exit_code != kFailed)
+      print_receipt(stdout, outcome.service, receipt->receipt);
+    if (outcome.exit_code == 0) {
+      if (!with_receipts || receipt == answer.receipts.end())
+        std::printf("%s: %s\n", outcome.service.c_str(), outcome.text.c_str());
+      continue;
+    }
+    std::fprintf(stderr, "gpuward: %s: %s\n", outcome.service.c_str(), outcome.text.c_str());
+    if (receipt != answer.receipts.end() && !receipt->receipt.survivors.empty())
+      print_survivors(outcome.service, receipt->receipt);
+  }
+}
+
+// While a request takes its time, a terminal says that it is being waited for.
+Result<WardenAnswer> ask_with_patience(control::Channel& channel, const WardenRequest& request,
+                                       const char* doing) {
+  pollfd item{channel.fd(), POLLIN, 0};
+  GPUWARD_TRY(channel.send(request, os::now() + std::chrono::seconds(5)));
+  if (::poll(&item, 1, 700) == 0 && ::isatty(STDERR_FILENO) == 1)
+    std::fprintf(stderr, "%s ...\n", doing);
+  auto body = channel.receive(os::now() + kLongest);
+  if (!body) return fail(std::move(body).error());
+  return wire::decode<WardenAnswer>(*body);
+}
+
+WardenRequest request_for(WardenRequest::What what, const ServiceOptions& options) {
+  WardenRequest request;
+  request.what = what;
+  request.services = options.services;
+  request.has_timeout = options.timeout.has_value();
+  if (options.timeout) request.timeout = *options.timeout;
+  return request;
+}
+
+int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const char* doing,
+                  bool with_receipts) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  auto channel = connect_warden(*home);
+  if (!channel) return no_warden();
+  auto answer = ask_with_patience(*channel, request_for(what, options), doing);
+  if (!answer) return complain(answer.error());
+  if (options.json) std::fputs(stop_json(answer->receipts).c_str(), stdout);
+  print_outcomes(options.json ? WardenAnswer{0, "", {}, {}, {}} : *answer, with_receipts);
+  if (options.json)
+    for (const auto& outcome : answer->outcomes)
+      if (outcome.exit_code != 0)
+        std::fprintf(stderr, "gpuward: %s: %s\n", outcome.service.c_str(), outcome.text.c_str());
+  return answer->exit_code;
+}
+
+bool is_over(Phase phase) {
+  return phase == Phase::stopped || phase == Phase::failed;
+}
+
+// Without a warden: straight to the anchor.
+int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& options,
+                std::vector<NamedReceipt>* receipts) {
+  auto record = control::read_record(folder);
+  if (!record) return complain(record.error());
+  const auto wait = options.timeout.value_or(record->plan.grace + std::chrono::seconds(20));
+  const Instant deadline = os::now() + wait;
+  auto channel = control::connect_anchor(folder);
+  if (!channel) return complain(channel.error());
+  MemoryByLooks memory(record->state);
+  AnchorRequest request;
+  request.sees_gpu = memory.sees();
+  if (auto sent = channel->send(request, deadline); !sent) return complain(sent.error());
+  request.what = AnchorRequest::What::stop;
+  if (auto sent = channel->send(request, deadline); !sent) return complain(sent.error());
+  AnchorState state = record->state;
+  for (;;) {
+    auto next = control::next_state(*channel, deadline);
+    if (!next) {
+      if (next.error().code == make_error_code(Errc::timed_out)) {
+        std::fprintf(stderr, "gpuward: %s: not stopped within the time given\n",
+                     folder.service.c_str());
+        return kTimedOut;
+      }
+      return complain(next.error());
+    }
+    state = *next;
+    if (is_over(state.phase) || state.phase == Phase::unkillable) break;
+    memory.answer_if_asked(*channel, state);
+  }
+  receipts->push_back({folder.service, folder.replica, state.receipt});
+  const int code = stop_exit_code(state, record->plan);
+  if (!options.json) print_receipt(stdout, folder.service, state.receipt);
+  if (code == kNotProven && !state.receipt.survivors.empty())
+    print_survivors(folder.service, state.receipt);
+  else if (code == kNotProven)
+    std::fprintf(stderr, "gpuward: %s: not proven\n", folder.service.c_str());
+  return code;
+}
+
+// 0: a new anchor leads the tree now; 4: it lives and nobody can lead it; -1: nothing of it lives.
+int adopt_if_unowned(const control::AnchorFolder& folder) {
+  auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
+  if (!view || view->other_boot || is_over(view->state.phase) || !control::tree_lives(view->state))
+    return -1;
+  auto adopted = control::adopt_anchor(folder);
+  if (adopted) return 0;
+  std::fprintf(stderr, "gpuward: %s: not proven: its anchor died and its processes live on: %s\n",
+               folder.service.c_str(), adopted.error().message().c_str());
+  return kNotProven;
+}
+
+int stop_without_warden(const control::Home& home, const ServiceOptions& options) {
+  auto folders = control::list_anchors(home);
+  if (!folders) return complain(folders.error());
+  int code = 0;
+  std::vector<NamedReceipt> receipts;
+  for (const auto& name : options.services) {
+    auto folder = std::ranges::find(*folders, name, &control::AnchorFolder::service);
+    if (folder == folders->end()) {
+      std::fprintf(stderr, "gpuward: %s: no such service (and no warden runs)\n", name.c_str());
+      code = std::max(code, kFailed);
+    } else if (!control::anchor_lives(*folder)) {
+      const int adopted = adopt_if_unowned(*folder);
+      if (adopted == 0)
+        code = std::max(code, stop_anchor(*folder, options, &receipts));
+      else if (adopted > 0)
+        code = std::max(code, adopted);
+      else if (!options.json)
+        std::printf("%s: was not running\n", name.c_str());
+    } else {
+      code = std::max(code, stop_anchor(*folder, options, &receipts));
+    }
+  }
+  if (options.json) std::fputs(stop_json(receipts).c_str(), stdout);
+  return code;
+}
+
+// Starts the warden and waits for its word: an empty pipe at EOF means that it listens.
+int start_warden(const control::Home& home, const UpOptions& options) {
+  auto program = os::sibling_program("gpuwardd");
+  if (!program) return complain(program.error());
+  if (auto ready = control::prepare_home(home); !ready) return complain(ready.error());
+  auto pipe = os::make_pipe();
+  auto log = os::Fd::open(home.log + "/gpuwardd.log", O_WRONLY | O_CREAT | O_APPEND, 0640);
+  if (!pipe) return complain(pipe.error());
+  if (!log) return complain(log.error());
+  os::ProgramPlan plan;
+  plan.path = *program;
+  plan.args = {"--tell"};
+  plan.args.insert(plan.args.end(), options.files.begin(), options.files.end());
+  plan.out = plan.err = log->get();
+  plan.handed = &pipe->write;
+  auto started = os::start_program(plan);
+  if (!started) return complain(started.error());
+  pipe->write.close();
+  std::string text;
+  char buffer[1024];
+  for (;;) {
+    const ssize_t n = ::read(pipe->read.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  if (text.empty()) return 0;
+  std::fprintf(stderr, "%s\n", text.c_str());
+  return kFailed;
+}
+
+}  // namespace
+
+int up(const UpOptions& options) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  if (options.foreground) {
+    auto program = os::sibling_program("gpuwardd");
+    if (!program) return complain(program.error());
+    std::vector<char*> argv = {program->data()};
+    for (const auto& file : options.files) argv.push_back(const_cast<char*>(file.c_str()));
+    argv.push_back(nullptr);
+    ::execv(program->c_str(), argv.data());
+    return complain(last_error("execute", *program));
+  }
+  auto channel = connect_warden(*home);
+  if (channel && !options.files.empty())
+    std::fputs("gpuward: a warden runs already; -c is used by the next start only\n", stderr);
+  if (!channel) {
+    code = start_warden(*home, options);
+    if (code != 0) return code;
+    channel = connect_warden(*home);
+    if (!channel) return complain(channel.error());
+  }
+  auto answer = ask_with_patience(*channel, request_for(WardenRequest::What::wait_autostart, {}),
+                                  "waiting until the services are ready");
+  if (!answer) return complain(answer.error());
+  print_outcomes(*answer, false);
+  std::printf("%s\n", paint(Tone::faint, "next: gpuward status").c_str());
+  return answer->exit_code;
+}
+
+int down(const ServiceOptions& options) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  if (!connect_warden(*home)) {
+    ServiceOptions all = options;
+    auto folders = control::list_anchors(*home);
+    if (!folders) return complain(folders.error());
+    for (const auto& folder : *folders) all.services.push_back(folder.service);
+    return stop_without_warden(*home, all);
+  }
+  return ask_and_print(WardenRequest::What::down, options, "stopping every service", true);
+}
+
+int start(const ServiceOptions& options) {
+  return ask_and_print(WardenRequest::What::start, options, "waiting until it is ready", false);
+}
+
+int stop(const ServiceOptions& options) {
+  int code = 0;
+  const auto home = home_or_complain(&code);
+  if (!home) return code;
+  if (!connect_warden(*home)) return stop_without_warden(*home, options);
+  return ask_and_print(WardenRequest::What::stop, options, "stopping", true);
+}
+
+int restart(const ServiceOptions& options) {
+  return ask_and_print(WardenRequest::What::restart, options, "restarting", true);
+}
+
+}  // namespace gpuward::cli

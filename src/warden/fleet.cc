@@ -1,0 +1,221 @@
+#include "warden/fleet.h"
+
+#include <algorithm>
+
+#include "os/clock.h"
+
+namespace gpuward::warden {
+namespace {
+
+constexpr auto kAnswerWithin = std::chrono::seconds(2);
+
+bool is_over(Phase phase) {
+  return phase == Phase::stopped || phase == Phase::failed;
+}
+
+}  // namespace
+
+void Fleet::configure(std::vector<ServiceModel> services) {
+  for (auto& service : services) {
+    Member& member = members_[service.name];
+    member.folder = control::anchor_folder(home_, service.name, 0);
+    member.model = std::move(service);
+  }
+}
+
+Result<void> Fleet::adopt_all() {
+  auto folders = control::list_anchors(home_);
+  if (!folders) return fail(std::move(folders).error());
+  for (const auto& folder : *folders) {
+    auto view = control::view_anchor(folder, os::now() + kAnswerWithin);
+    if (!view) continue;  // a folder without a record: nothing was ever started there
+    Member& member = members_[folder.service];
+    member.folder = folder;
+    member.plan = view->plan;
+    member.state = view->state;
+    member.seen = true;
+    if (!view->alive) {
+      if (!view->other_boot) adopt_if_unowned(member);
+      continue;
+    }
+    auto channel = control::connect_anchor(folder);
+    if (channel) watch(member, std::move(*channel));
+  }
+  return {};
+}
+
+Fleet::Member* Fleet::find(const std::string& name) {
+  auto at = members_.find(name);
+  return at == members_.end() ? nullptr : &at->second;
+}
+
+void Fleet::watch(Member& member, control::Channel channel) {
+  auto link = Link::take(loop_, channel.take_socket(), wire::kMaxSmall);
+  if (!link) {
+    member.trouble = link.error().message();
+    return;
+  }
+  member.link = *link;
+  member.alive = true;
+  const std::string name = member.folder.service;
+  member.link->start([this, name](const wire::Body& body) { on_body(name, body); },
+                     [this, name] { on_gone(name); });
+  AnchorRequest subscribe;
+  subscribe.sees_gpu = true;
+  (void)member.link->send(subscribe);
+}
+
+void Fleet::on_body(const std::string& name, const wire::Body& body) {
+  Member* member = find(name);
+  auto news = wire::decode<StateNews>(body);
+  if (member == nullptr || !news) return;
+  member->state = news->state;
+  member->seen = true;
+  answer_memory(*member);
+  changed();
+}
+
+void Fleet::on_gone(const std::string& name) {
+  Member* member = find(name);
+  if (member == nullptr) return;
+  member->alive = false;
+  member->link.reset();
+  adopt_if_unowned(*member);  // at once: a service that prints needs a reader (harm.md 18)
+  changed();
+}
+
+void Fleet::adopt_if_unowned(Member& member) {
+  if (is_over(member.state.phase) || !control::tree_lives(member.state)) return;
+  auto adopted = control::adopt_anchor(member.folder);
+  if (!adopted) {
+    member.trouble =
+        "its anchor died and its tree could not be taken over: " + adopted.error().message();
+    return;
+  }
+  watch(member, std::move(adopted->channel));
+}
+
+void Fleet::changed() {
+  if (on_change_) on_change_();
+}
+
+// Answered by the first look that is younger than the empty tree, and at once where nobody can
+// look.
+void Fleet::answer_memory(Member& member) {
+  if (!member.state.wants_memory_proof || !member.link) return;
+  if (gpu_.sight == GpuSight::unknown) return;
+  if (gpu_.sight == GpuSight::visible && gpu_.taken_ns < member.state.since_ns) return;
+  const auto judged = member.witness.judge(gpu_);
+  if (judged.proof == MemoryProof::held) return;  // not yet: the anchor has the deadline
+  AnchorRequest answer;
+  answer.what = AnchorRequest::What::memory_answer;
+  answer.generation = member.state.receipt.generation;
+  answer.proof = judged.proof;
+  answer.bytes = judged.returned;
+  (void)member.link->send(answer);
+}
+
+bool Fleet::waits_for_memory() const {
+  return std::ranges::any_of(members_, [](const auto& item) {
+    return item.second.alive && item.second.state.wants_memory_proof;
+  });
+}
+
+void Fleet::witness(Member& member) {
+  if (!member.alive || member.state.phase == Phase::settling || is_over(member.state.phase)) return;
+  if (member.witnessed != member.state.generation) {
+    member.witness = MemoryWitness();
+    member.witnessed = member.state.generation;
+  }
+  std::set<std::uint32_t> pids;
+  // Walking every tree each second costs more than the look itself; an empty card needs no names.
+  const bool anyone =
+      std::ranges::any_of(gpu_.devices, [](const auto& d) { return !d.processes.empty(); });
+  std::uint32_t total = 0;
+  if (anyone)
+    for (const auto& process : control::read_tree(member.state, 10'000, &total))
+      pids.insert(static_cast<std::uint32_t>(process.pid.number));
+  member.witness.see(gpu_, pids);
+  if (member.witness.held() == member.told_held || !member.link) return;
+  member.told_held = member.witness.held();
+  AnchorRequest held;
+  held.what = AnchorRequest::What::gpu_held;
+  held.bytes = member.told_held;
+  (void)member.link->send(held);
+}
+
+Result<void> Fleet::start(const std::string& name) {
+  Member* member = find(name);
+  if (member == nullptr) return fail(Errc::not_found, "start '" + name + "': no such service");
+  if (member->alive && !is_over(member->state.phase)) return {};
+  if (!member->model)
+    return fail(Errc::refused,
+                "start '" + name + "': it was started by hand and is in no configuration file");
+  member->trouble.clear();
+  control::LaunchContext context;
+  context.environment = control::own_environment();
+  context.by_warden = true;
+  auto plan = control::make_plan(*member->model, 0, home_, context);
+  auto launched =
+      plan ? control::launch_anchor(*plan, home_) : Result<control::Launched>(fail(plan.error()));
+  if (!launched) {
+    member->trouble = launched.error().message();
+    return fail(std::move(launched).error());
+  }
+  member->plan = std::move(*plan);
+  member->state = AnchorState{};
+  member->state.phase = Phase::starting;
+  member->state.since_ns = os::now().time_since_epoch().count();
+  member->seen = true;
+  watch(*member, std::move(launched->channel));
+  return {};
+}
+
+Result<void> Fleet::request(const std::string& name, AnchorRequest::What what) {
+  Member* member = find(name);
+  if (member == nullptr) return fail(Errc::not_found, "find '" + name + "': no such service");
+  if (!member->link) return {};
+  AnchorRequest request;
+  request.what = what;
+  return member->link->send(request);
+}
+
+Result<void> Fleet::stop(const std::string& name) {
+  return request(name, AnchorRequest::What::stop);
+}
+
+Result<void> Fleet::restart(const std::string& name) {
+  Member* member = find(name);
+  if (member == nullptr) return fail(Errc::not_found, "restart '" + name + "': no such service");
+  if (!member->link) return start(name);
+  return request(name, AnchorRequest::What::restart);
+}
+
+StatusReport Fleet::report(const std::vector<std::string>& names) const {
+  StatusReport report;
+  report.gpu = gpu_;
+  const Instant now = os::now();
+  for (const auto& [name, member] : members_) {
+    if (!names.empty() && std::ranges::find(names, name) == names.end()) continue;
+    std::vector<control::AnchorView> views;
+    if (member.seen)
+      views.push_back({member.folder, member.plan, member.state, member.alive, false});
+    auto service = control::report_on(name, views, gpu_, now);
+    if (!member.trouble.empty() && !member.alive) {
+      service.verdict = Verdict::failed;
+      service.sentence = member.trouble;
+    }
+    report.services.push_back(std::move(service));
+  }
+  return report;
+}
+
+void Fleet::set_gpu(GpuSnapshot snapshot) {
+  gpu_ = std::move(snapshot);
+  for (auto& [name, member] : members_) {
+    if (gpu_.sight == GpuSight::visible) witness(member);
+    answer_memory(member);
+  }
+}
+
+}  // namespace gpuward::warden

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/anchors.h"
+#include "control/observe.h"
+#include "domain/memory_proof.h"
+#include "domain/report.h"
+#include "domain/service.h"
+#include "warden/link.h"
+
+namespace gpuward::warden {
+
+/// Every service that is configured or was found running, and the anchors that lead them. The fleet
+/// owns none of their processes: losing it loses nothing. Loop thread only.
+class Fleet {
+ public:
+  /// One service: what was written about it, and what its anchor last said.
+  struct Member {
+    std::optional<ServiceModel> model;  ///< absent: found running, started by `gpuward run`
+    control::AnchorFolder folder;
+    LaunchPlan plan;
+    AnchorState state;
+    bool seen = false;      ///< `state` is from an anchor or its record
+    bool alive = false;     ///< an anchor is connected
+    std::string trouble;    ///< why the last start did not even reach an anchor
+    MemoryWitness witness;  ///< of `witnessed`, a generation of main
+    std::uint32_t witnessed = 0;
+    Bytes told_held;  ///< what the anchor was told last
+    std::shared_ptr<Link> link;
+  };
+
+  Fleet(asio::io_context& loop, control::Home home) : loop_(loop), home_(std::move(home)) {}
+
+  /// Called after every change of any member.
+  void on_change(std::function<void()> handler) { on_change_ = std::move(handler); }
+
+  void configure(std::vector<ServiceModel> services);
+  /// Connects to every living anchor below the run folder, and remembers the dead ones' records.
+  Result<void> adopt_all();
+
+  const std::map<std::string, Member>& members() const { return members_; }
+  Member* find(const std::string& name);
+
+  /// Starts @p name unless it runs already. Errors are also kept in Member::trouble.
+  Result<void> start(const std::string& name);
+  Result<void> stop(const std::string& name);
+  Result<void> restart(const std::string& name);
+
+  StatusReport report(const std::vector<std::string>& names) const;
+
+  /// The latest look at the cards, for reports and proofs of memory.
+  void set_gpu(GpuSnapshot snapshot);
+  /// Does an anchor wait for its tree's memory to come back? Then look again soon.
+  bool waits_for_memory() const;
+
+ private:
+  void watch(Member& member, control::Channel channel);
+  void on_body(const std::string& name, const wire::Body& body);
+  void on_gone(const std::string& name);
+  void adopt_if_unowned(Member& member);
+  void answer_memory(Member& member);
+  void witness(Member& member);
+  void changed();
+  Result<void> request(const std::string& name, AnchorRequest::What what);
+
+  asio::io_context& loop_;
+  control::Home home_;
+  std::map<std::string, Member> members_;
+  GpuSnapshot gpu_;
+  std::function<void()> on_change_;
+};
+
+}  // namespace gpuward::warden

@@ -1,0 +1,97 @@
+#include "warden/sentinel.h"
+
+#include <sys/socket.h>
+
+#include <boost/asio/write.hpp>
+#include <csignal>
+
+#include "control/messages.h"
+#include "os/clock.h"
+#include "os/spawn.h"
+
+namespace gpuward::warden {
+namespace {
+constexpr auto kLongestPause = std::chrono::milliseconds(60'000);
+}
+
+Sentinel::~Sentinel() {
+  stop();
+}
+
+void Sentinel::start(std::function<void(GpuSnapshot)> on_snapshot) {
+  on_snapshot_ = std::move(on_snapshot);
+  launch();
+}
+
+void Sentinel::stop() {
+  on_snapshot_ = nullptr;
+  retry_.cancel();
+  soon_.cancel();
+  if (link_) link_->close();
+  link_.reset();
+  if (process_) (void)process_.signal(SIGKILL);
+  process_ = os::Process();
+}
+
+void Sentinel::launch() {
+  auto program = os::sibling_program("gpuward-sentinel");
+  int ends[2];
+  if (!program || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+    return launch_later();
+  os::Fd ours = os::Fd::take(ends[0]);
+  const os::Fd theirs = os::Fd::take(ends[1]);
+  os::ProgramPlan plan;
+  plan.path = *program;
+  plan.args = {"--serve"};
+  plan.handed = &theirs;
+  plan.parent_death_signal = SIGKILL;
+  auto process = os::start_program(plan);
+  auto link = process ? Link::take(loop_, std::move(ours), wire::kMaxLarge)
+                      : Result<std::shared_ptr<Link>>(fail(process.error()));
+  if (!link) return launch_later();
+  process_ = std::move(*process);
+  link_ = *link;
+  link_->start(
+      [this](const wire::Body& body) {
+        auto news = wire::decode<SnapshotNews>(body);
+        if (!news || !on_snapshot_) return;
+        pause_ = std::chrono::milliseconds(1000);
+        on_snapshot_(std::move(news->snapshot));
+      },
+      [this] {
+        link_.reset();
+        launch_later();
+      });
+}
+
+void Sentinel::launch_later() {
+  if (!on_snapshot_) return;
+  if (process_) (void)process_.signal(SIGKILL);
+  process_ = os::Process();
+  GpuSnapshot blind;
+  blind.sight = GpuSight::failed;
+  blind.detail = "gpuward-sentinel does not run";
+  blind.taken_ns = os::now().time_since_epoch().count();
+  on_snapshot_(std::move(blind));
+  retry_.expires_after(pause_);
+  pause_ = std::min(pause_ * 2, kLongestPause);
+  retry_.async_wait([this](const boost::system::error_code& code) {
+    if (!code && on_snapshot_) launch();
+  });
+}
+
+void Sentinel::look_now() {
+  static const char ask = 'l';
+  if (!link_) return;
+  asio::async_write(link_->socket(), asio::buffer(&ask, 1),
+                    [link = link_](const boost::system::error_code&, std::size_t) {});
+}
+
+void Sentinel::look_in(Duration pause) {
+  soon_.expires_after(pause);
+  soon_.async_wait([this](const boost::system::error_code& code) {
+    if (!code) look_now();
+  });
+}
+
+}  // namespace gpuward::warden

@@ -1,0 +1,210 @@
+#include "warden/warden.h"
+
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "config/config.h"
+#include "config/problem.h"
+#include "os/clock.h"
+#include "os/socket.h"
+
+namespace gpuward::warden {
+namespace {
+
+// While memory is awaited the cards are looked at this often.
+constexpr auto kLookAgain = std::chrono::milliseconds(50);
+// Beyond what the services need themselves: the ladder, the proof of memory, one look at the clock.
+constexpr auto kStopSlack = std::chrono::seconds(20);
+
+std::string render_all(const std::vector<config::Problem>& problems) {
+  std::string text;
+  for (const auto& problem : problems) text += config::render(problem) + "\n";
+  return text;
+}
+
+}  // namespace
+
+Warden::Warden(control::Home home)
+    : home_(home),
+      fleet_(loop_, std::move(home)),
+      sentinel_(loop_),
+      acceptor_(loop_),
+      signals_(loop_) {}
+
+std::optional<std::string> Warden::begin(const std::vector<std::string>& files) {
+  began_ = os::now();
+  if (auto ready = control::prepare_home(home_); !ready) return ready.error().message();
+  auto lock = os::Fd::open(home_.run + "/warden.lock", O_RDWR | O_CREAT, 0600);
+  if (!lock) return lock.error().message();
+  if (::flock(lock->get(), LOCK_EX | LOCK_NB) < 0)
+    return "a warden runs already; see: gpuward status";
+  lock_ = std::move(*lock);
+
+  const std::vector<std::filesystem::path> paths(files.begin(), files.end());
+  std::error_code ignored;
+  const bool nothing = paths.empty() && !std::filesystem::exists(home_.etc, ignored);
+  auto parsed = nothing ? config::Parsed{}  // nothing configured: what `run` started is adopted
+                : paths.empty() ? config::load_folder(home_.etc)
+                                : config::load_files(paths);
+  if (!parsed.problems.empty())
+    return render_all(parsed.problems) + "nothing was started; check with: gpuward check";
+  for (const auto& service : parsed.services)
+    if (service.autostart) autostart_.push_back(service.name);
+  fleet_.configure(std::move(parsed.services));
+  if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
+
+  auto run = os::Fd::open(home_.run, O_PATH | O_DIRECTORY);
+  if (!run) return run.error().message();
+  auto listener = os::listen_unix_at(*run, "control", 64);
+  if (!listener) return listener.error().message();
+  boost::system::error_code code;
+  acceptor_.assign(asio::local::stream_protocol(), listener->get(), code);
+  if (code) return "watch the control socket: " + code.message();
+  (void)listener->release();
+  fleet_.on_change([this] {
+    if (fleet_.waits_for_memory()) sentinel_.look_now();
+    advance();
+  });
+  return std::nullopt;
+}
+
+int Warden::run() {
+  accept();
+  wait_for_signals();
+  sentinel_.start([this](GpuSnapshot snapshot) {
+    fleet_.set_gpu(std::move(snapshot));
+    if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
+  });
+  for (const auto& name : autostart_) {
+    auto started = fleet_.start(name);
+    if (!started)
+      std::fprintf(stderr, "gpuwardd: %s: %s\n", name.c_str(), started.error().message().c_str());
+  }
+  loop_.run();
+  return exit_code_;
+}
+
+void Warden::wait_for_signals() {
+  boost::system::error_code ignored;
+  for (const int number : {SIGTERM, SIGINT, SIGCHLD}) signals_.add(number, ignored);
+  signals_.async_wait([this](const boost::system::error_code& code, int number) {
+    if (code) return;
+    if (number != SIGCHLD) {
+      loop_.stop();  // the services live on: their anchors lead them
+      return;
+    }
+    // Anchors are our children only by birth; what they were is told over their sockets.
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    wait_for_signals();
+  });
+}
+
+void Warden::accept() {
+  acceptor_.async_accept([this](const boost::system::error_code& code,
+                                asio::local::stream_protocol::socket socket) {
+    if (code) return;
+    boost::system::error_code ignored;
+    os::Fd fd = os::Fd::take(socket.release(ignored));
+    (void)fd.set_cloexec(true);
+    auto peer = os::peer_of(fd);
+    const bool welcome = peer && (peer->uid == 0 || peer->uid == ::geteuid());
+    auto link = welcome ? Link::take(loop_, std::move(fd), wire::kMaxSmall)
+                        : Result<std::shared_ptr<Link>>(fail(Errc::refused, "serve another user"));
+    if (link) {
+      std::weak_ptr<Link> weak = *link;
+      (*link)->start(
+          [this, weak](const wire::Body& body) {
+            if (auto client = weak.lock()) serve(client, body);
+          },
+          [this, weak] {
+            // Whoever asked has left: what it asked for goes on, only nobody is told.
+            auto client = weak.lock();
+            for (auto& pending : pending_)
+              if (pending.client == client) pending.client.reset();
+          });
+    }
+    accept();
+  });
+}
+
+WardenReport Warden::own_report() const {
+  const auto up = std::chrono::duration_cast<std::chrono::seconds>(os::now() - began_);
+  return {Pid{::getpid()}, GPUWARD_VERSION, static_cast<std::uint64_t>(up.count())};
+}
+
+void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) {
+  auto request = wire::decode<WardenRequest>(body);
+  if (!request) return client->close();
+  if (request->what != WardenRequest::What::status) return begin_operation(client, *request);
+  WardenAnswer answer;
+  answer.status = fleet_.report(request->services);
+  for (const auto& name : request->services) {
+    if (fleet_.find(name) != nullptr) continue;
+    answer.exit_code = 1;
+    answer.outcomes.push_back({name, 1, "no such service"});
+  }
+  answer.status->warden = own_report();
+  (void)client->send(answer, wire::kMaxLarge);
+}
+
+void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request) {
+  using What = WardenRequest::What;
+  std::vector<std::string> names = request.services;
+  if (request.what == What::wait_autostart) names = autostart_;
+  if (request.what == What::down)
+    for (const auto& [name, member] : fleet_.members()) names.push_back(name);
+  std::chrono::milliseconds longest{0};
+  for (const auto& name : names) {
+    const auto* member = fleet_.find(name);
+    if (member == nullptr) continue;
+    const auto within = member->model ? member->model->ready.within : member->plan.ready.within;
+    const auto grace = member->model ? member->model->grace : member->plan.grace;
+    const bool stops = request.what == What::stop || request.what == What::down;
+    longest = std::max(longest, stops ? grace : grace + within);
+  }
+  const auto given = request.has_timeout ? request.timeout : longest + kStopSlack;
+  Operation operation(request.what, std::move(names), os::now() + given);
+  operation.begin(fleet_);
+  pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
+                      request.what == What::down});
+  auto& timer = *pending_.back().timer;
+  timer.expires_at(pending_.back().operation.deadline());
+  timer.async_wait([this](const boost::system::error_code& code) {
+    if (!code) advance();
+  });
+  advance();
+}
+
+void Warden::advance() {
+  for (auto at = pending_.begin(); at != pending_.end();) {
+    if (!at->operation.done(fleet_, os::now())) {
+      ++at;
+      continue;
+    }
+    auto answer = at->operation.answer(fleet_);
+    answer.status->warden = own_report();
+    const bool leave = at->down && answer.exit_code == 0;
+    if (leave) close_doors();  // before the answer: who reads it must find no warden any more
+    if (at->client) (void)at->client->send(answer, wire::kMaxLarge);
+    at = pending_.erase(at);
+    // The answer leaves in the background.
+    if (leave) asio::post(loop_, [this] { loop_.poll(), loop_.stop(); });
+  }
+}
+
+void Warden::close_doors() {
+  boost::system::error_code ignored;
+  acceptor_.close(ignored);
+  ::unlink((home_.run + "/control").c_str());
+  lock_.close();
+  signals_.cancel(ignored);
+  sentinel_.stop();
+}
+
+}  // namespace gpuward::warden

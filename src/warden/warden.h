@@ -1,0 +1,61 @@
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/home.h"
+#include "os/fd.h"
+#include "warden/fleet.h"
+#include "warden/operation.h"
+#include "warden/sentinel.h"
+
+namespace gpuward::warden {
+
+/// One per host or user: the desired state, the adoption of anchors, the control socket. One
+/// thread, one loop. It owns nothing that must outlive it.
+class Warden {
+ public:
+  explicit Warden(control::Home home);
+
+  /// Reads @p files, or etc/*.toml when there are none; connects to what lives; listens.
+  /// @return nothing, or why not: a text for people, with every problem of the configuration.
+  std::optional<std::string> begin(const std::vector<std::string>& files);
+  /// Runs until `down` or TERM. TERM leaves the services alive. @return the exit code.
+  int run();
+
+ private:
+  struct Pending {
+    std::shared_ptr<Link> client;
+    Operation operation;
+    std::unique_ptr<asio::steady_timer> timer;
+    bool down = false;
+  };
+
+  void accept();
+  void serve(const std::shared_ptr<Link>& client, const wire::Body& body);
+  void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request);
+  void advance();
+  void close_doors();
+  void wait_for_signals();
+  WardenReport own_report() const;
+
+  asio::io_context loop_{1};
+  control::Home home_;
+  Fleet fleet_;
+  Sentinel sentinel_;
+  os::Fd lock_;
+  asio::local::stream_protocol::acceptor acceptor_;
+  asio::signal_set signals_;
+  std::list<Pending> pending_;
+  std::vector<std::string> autostart_;
+  Instant began_{};
+  int exit_code_ = 0;
+};
+
+}  // namespace gpuward::warden
