@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Times gpuward's own share of a service's life beside the bare floor, in one run: `make bench-core`.
+
+Prints medians with their number, and the bound of each; exits 1 when a bound is missed.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+from gpuward import Gpuward, alive, wait_for  # noqa: E402
+
+FIRST = str(ROOT / "build/release/tests/helpers/first_instruction")
+ROUNDS = 15
+TREE = "import os, signal, sys\n" \
+       "if sys.argv[1] == 'deaf': signal.signal(15, signal.SIG_IGN)\n" \
+       "for n in range(5):\n" \
+       "    if os.fork() == 0: break\n" \
+       "os.write(1, b'up\\n')\n" \
+       "while True: signal.pause()\n"
+
+
+def bare_start() -> float:
+    before = time.monotonic_ns()
+    process = subprocess.Popen([FIRST], stdout=subprocess.PIPE, text=True)
+    at = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    return (at - before) / 1e6
+
+
+def owned_start(gw: Gpuward, n: int) -> float:
+    name = f"first{n}"
+    before = time.monotonic_ns()
+    gw("run", "--detach", "--name", name, "--", FIRST)
+    at = int(wait_for(lambda: gw.log(name)).split()[0])
+    gw("stop", name)
+    return (at - before) / 1e6
+
+
+def stop_of_tree(gw: Gpuward, n: int, kind: str, grace_ms: int) -> float:
+    """The anchor's own clock: from the order to the proof that nothing is left, less the grace."""
+    name = f"{kind}{n}"
+    gw.configure(f'[service.{name}]\ncommand = ["python3", "-c", {json.dumps(TREE)}, "{kind}"]\n'
+                 f'stop = {{ grace = "{grace_ms}ms" }}\n', f"{name}.toml")
+    assert gw("up").returncode == 0
+    wait_for(lambda: gw.log(name).count("up") == 6)
+    receipt = json.loads(gw("stop", "--json", name).stdout)["receipts"][0]
+    assert receipt["processes_ended"] == 6 and not receipt["survivors"], receipt
+    gw("down")
+    (gw.home / "etc" / f"{name}.toml").unlink()
+    return receipt["duration_seconds"] * 1e3 - (grace_ms if kind == "deaf" else 0)
+
+
+def exit_seen(gw: Gpuward, n: int) -> float:
+    """From the kill of main to the exit of `gpuward run`, proof and all."""
+    name = f"exit{n}"
+    run = gw.popen("run", "--name", name, "--", FIRST)
+    wait_for(lambda: gw.log(name))
+    main = gw.service(name)["replicas"][0]["main_pid"]
+    before = time.monotonic_ns()
+    os.kill(main, 9)
+    run.wait()
+    return (time.monotonic_ns() - before) / 1e6
+
+
+def pss_kib(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:")))
+
+
+def wakeups(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if "ctxt_switches" in line)
+
+
+def main() -> int:
+    rows = []
+
+    def row(what, value, unit, bound, good):
+        rows.append({"what": what, "median": round(value, 3), "unit": unit, "bound": bound, "held": bool(good)})
+
+    with tempfile.TemporaryDirectory() as folder:
+        gw = Gpuward(Path(folder) / "home")
+        gw("run", "--", "true")
+        pairs = [(bare_start(), owned_start(gw, n)) for n in range(ROUNDS)]
+        floor = statistics.median(a for a, _ in pairs)
+        start = statistics.median(b for _, b in pairs)
+        row("bare fork + exec to first instruction", floor, "ms", "floor", True)
+        row("gpuward run to first instruction", start, "ms", "floor + 5", start <= floor + 5)
+        polite = statistics.median(stop_of_tree(gw, n, "polite", 2000) for n in range(ROUNDS // 3))
+        row("polite tree of 6, order to proof", polite, "ms", "5", polite <= 5)
+        deaf = statistics.median(stop_of_tree(gw, n, "deaf", 300) for n in range(ROUNDS // 3))
+        row("TERM-deaf tree of 6, beyond its grace", deaf, "ms", "10", deaf <= 10)
+        seen = statistics.median(exit_seen(gw, n) for n in range(ROUNDS // 3))
+        row("main killed to `gpuward run` gone, with proof", seen, "ms", "none: more than `exit seen`", True)
+
+        gw.configure('[service.one]\ncommand = ["sleep", "1000"]\n')
+        assert gw("up").returncode == 0
+        anchor = gw.service("one")["replicas"][0]["anchor_pid"]
+        warden = gw.status()["warden"]["pid"]
+        times = []
+        for _ in range(ROUNDS):
+            before = time.monotonic_ns()
+            gw("status", "--json")
+            times.append((time.monotonic_ns() - before) / 1e6)
+        bare = []
+        for _ in range(ROUNDS):
+            before = time.monotonic_ns()
+            subprocess.run(["/bin/true"], capture_output=True)
+            bare.append((time.monotonic_ns() - before) / 1e6)
+        row("start and end of /bin/true, as measured here", statistics.median(bare), "ms", "floor", True)
+        row("gpuward status", statistics.median(times), "ms", "5", statistics.median(times) <= 5)
+        before = wakeups(anchor)
+        wait_for(lambda start=time.monotonic(): time.monotonic() - start > 3)
+        idle = wakeups(anchor) - before
+        row("wake-ups of an idle anchor in 3 s", idle, "", "0", idle == 0)
+        row("one anchor, PSS", pss_kib(anchor), "KiB", "1024", pss_kib(anchor) <= 1024)
+        row("warden, PSS", pss_kib(warden), "KiB", "10240", pss_kib(warden) <= 10240)
+        gw("down")
+        wait_for(lambda: not alive(anchor))
+
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
+    print(f"{'':50}{'median':>10}  {'bound':<12} ({machine})")
+    for r in rows:
+        print(f"{r['what']:50}{r['median']:>10} {r['unit']:4} {r['bound']:<28} {'' if r['held'] else 'MISSED'}")
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(json.dumps({"command": "make bench-core", "machine": machine, "rows": rows}, indent=1) + "\n")
+    return 0 if all(r["held"] for r in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""gpuward run: one anchor and one tree, without a warden."""
+
+import json
+import os
+import signal
+
+import pytest
+from gpuward import Gpuward, alive, wait_for
+
+
+def pids_in(text: str) -> list[int]:
+    return [int(line.split()[1]) for line in text.splitlines() if line.startswith("pid ")]
+
+
+def test_passes_output_and_exit_code_through(gw):
+    done = gw("run", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert done.returncode == 7
+    assert "out\n" in done.stdout and "err\n" in done.stdout
+    assert not list((gw.home / "run/anchors").iterdir())
+
+
+@pytest.mark.parametrize("command, code, text", [
+    (["/nonexistent"], 127, "could not execute '/nonexistent': No such file or directory"),
+    (["/etc/passwd"], 126, "could not execute '/etc/passwd': Permission denied"),
+    (["sh", "-c", "kill -9 $$"], 137, ""),
+    (["true"], 0, ""),
+])
+def test_exit_codes(gw, command, code, text):
+    done = gw("run", "--", *command)
+    assert done.returncode == code
+    assert text in done.stdout + done.stderr
+
+
+def test_usage_error_is_2(gw):
+    assert gw("run").returncode == 2
+    assert gw("bogus").returncode == 2
+    assert gw("--help").returncode == 0
+
+
+LEFTOVERS = """
+import os, sys, signal
+def say(text): os.write(1, (text + "\\n").encode())  # one write: lines of two processes never mix
+def child(deaf):
+    if os.fork() == 0:
+        os.setsid()
+        if deaf: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if os.fork() == 0:
+            if deaf: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            say("pid %d" % os.getpid())
+            while True: signal.pause()
+        say("pid %d" % os.getpid())
+        while True: signal.pause()
+for n in range(3): child(False)
+say("started")
+"""
+
+
+def test_children_that_left_session_and_parent_go_with_main(gw):
+    done = gw("run", "--name", "left", "--", "python3", "-c", LEFTOVERS + "sys.exit(3)")
+    assert done.returncode == 3
+    pids = pids_in(done.stdout)
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def test_a_detached_tree_is_seen_stopped_and_proven_without_a_warden(gw):
+    pid_file = gw.home / "main.pid"
+    done = gw("run", "--detach", "--name", "tree", "--pid-file", str(pid_file), "--", "python3", "-c",
+              LEFTOVERS + "signal.pause()")
+    assert done.returncode == 0, done.stderr
+    wait_for(lambda: len(pids_in(gw.log("tree"))) == 6 and "started" in gw.log("tree"), why=gw.log("tree"))
+    report = gw.service("tree")
+    assert report["verdict"] == "HEALTHY"
+    assert report["replicas"][0]["processes"] == 7
+    main = report["replicas"][0]["main_pid"]
+    assert int(pid_file.read_text()) == main
+    stopped = gw("stop", "--json", "tree")
+    assert stopped.returncode == 0, stopped.stderr
+    receipt = json.loads(stopped.stdout)["receipts"][0]
+    assert receipt["processes_ended"] == 7 and receipt["survivors"] == [] and not receipt["forced"]
+    assert not [pid for pid in pids_in(gw.log("tree")) if alive(pid)]
+    assert not pid_file.exists()
+
+
+def test_control_c_ends_the_tree_and_twice_ends_it_at_once(gw):
+    run = gw.popen("run", "--name", "deaf", "--", "python3", "-c",
+                   "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()")
+    wait_for(lambda: "up" in gw.log("deaf"), why="the service printed")
+    main = gw.service("deaf")["replicas"][0]["main_pid"]
+    run.send_signal(signal.SIGINT)
+    wait_for(lambda: gw.service("deaf")["verdict"] == "DRAINING", why="the stop began")
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=10)
+    assert run.returncode == 137, err
+    assert "KILL was needed" in err
+    assert not alive(main)
+
+
+def test_a_kill_of_the_front_leaves_the_service_alive(gw):
+    run = gw.popen("run", "--name", "orphan", "--", "sleep", "1000")
+    wait_for(lambda: gw.status()["services"], why="the anchor is seen")
+    main = gw.service("orphan")["replicas"][0]["main_pid"]
+    run.kill()
+    run.communicate()
+    assert alive(main)
+    assert gw("stop", "orphan").returncode == 0
+    assert not alive(main)
+
+
+def test_a_name_is_taken_once(gw):
+    assert gw("run", "--detach", "--name", "one", "--", "sleep", "1000").returncode == 0
+    again = gw("run", "--detach", "--name", "one", "--", "sleep", "1000")
+    assert again.returncode == 125
+    assert "'one' runs already" in again.stderr
+    assert gw("run", "--name", "no/slash", "--", "true").returncode == 125
+
+
+def test_nothing_is_lost_between_many_lines(gw):
+    done = gw("run", "--name", "chatty", "--", "sh", "-c", "seq 1 200000")
+    assert done.returncode == 0
+    assert done.stdout == "".join(f"{n}\n" for n in range(1, 200001))
+
+
+@pytest.mark.parametrize("mask", ["no_cgroup", "no_cgroup2", "no_pidfd", "no_cgroup_kill,no_cgroup_freeze",
+                                  "no_clone_into_cgroup", "no_cgroup,no_pidfd,no_proc_children"])
+def test_every_fall_back_ends_the_whole_tree(tmp_path, mask):
+    gw = Gpuward(tmp_path / "home", GPUWARD_KERNEL_MASK=mask)
+    hostile = LEFTOVERS.replace("child(False)", "child(True)") + "signal.pause()"
+    assert gw("run", "--detach", "--name", "tree", "--", "python3", "-c", hostile).returncode == 0
+    wait_for(lambda: len(pids_in(gw.log("tree"))) == 6 and "started" in gw.log("tree"), why="the tree is up")
+    level = gw.service("tree")["containment"]
+    assert level == ("subreaper" if "no_cgroup," in mask + "," else level)
+    run = Gpuward(gw.home, GPUWARD_KERNEL_MASK=mask)
+    process = run.popen("stop", "--timeout", "40s", "tree")
+    wait_for(lambda: gw.service("tree")["verdict"] == "DRAINING", why="the stop began")
+    for anchor in gw.anchors():
+        os.kill(anchor, signal.SIGTERM)  # the same grace again: it must not get longer
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == 0, err
+    assert "none left" in out and "KILL was needed" in out
+    assert not [pid for pid in pids_in(gw.log("tree")) if alive(pid)]
+    gw("down")
+
+
+def test_a_deep_home_is_no_trouble_for_sockets(tmp_path):
+    gw = Gpuward(tmp_path / ("x" * 100) / ("y" * 100))
+    assert gw("run", "--", "true").returncode == 0

@@ -1,0 +1,273 @@
+"""gpuward-sentinel against the simulated driver: what it sees, and what it says when it sees nothing."""
+
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+
+import pytest
+
+from gpuward import BIN
+
+SENTINEL = BIN / "gpuward-sentinel"
+
+
+class Cards:
+    """Simulated cards of the test's own."""
+
+    def __init__(self, folder):
+        self.env = {**os.environ, "GPUSIM_STATE": str(folder / "cards"), "LD_LIBRARY_PATH": str(BIN / "sim")}
+        self.env.pop("GPUWARD_NVML", None)
+
+    def gpusim(self, *words):
+        subprocess.run([BIN / "gpusim", *words], env=self.env, check=True, capture_output=True, timeout=20)
+
+    def run(self, *words, **options):
+        return subprocess.run([SENTINEL, *words], env=self.env, capture_output=True, text=True, timeout=20,
+                              stdin=subprocess.DEVNULL, **options)
+
+    def look(self, exit_code=0):
+        done = self.run("--once", "--json")
+        assert done.returncode == exit_code, done
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def cards(tmp_path):
+    made = Cards(tmp_path)
+    made.gpusim("create", "--gpus", "2", "--name", "H200", "--memory", "141GiB")
+    yield made
+    made.gpusim("destroy")
+
+
+def number(payload):
+    return int.from_bytes(payload, "little")
+
+
+def fields(body):
+    """The fields of one struct (control/wire.h): tag -> payloads."""
+    found = {}
+    while body:
+        tag, length = struct.unpack_from("<HI", body)
+        found.setdefault(tag, []).append(body[6:6 + length])
+        body = body[6 + length:]
+    return found
+
+
+def snapshot_of(frame_body):
+    assert frame_body[:4] == b"gw\x01\x08"
+    return fields(fields(frame_body[4:])[1][0])
+
+
+VISIBLE, HUNG = 1, 8
+
+
+class Served:
+    """A sentinel that serves this test: snapshots come in, questions go out."""
+
+    def __init__(self, env):
+        self.socket, other = socket.socketpair()
+        number_ = other.fileno()
+        # The shell only moves the socket to descriptor 3.
+        self.process = subprocess.Popen(["/bin/bash", "-c", f"exec \"$0\" --serve 3<&{number_}", SENTINEL],
+                                        env=env, pass_fds=[number_], stderr=subprocess.PIPE, text=True)
+        other.close()
+
+    def read(self, count, deadline):
+        data = b""
+        while len(data) < count:
+            left = deadline - time.monotonic()
+            assert left > 0 and select.select([self.socket], [], [], left)[0], "no snapshot in time"
+            more = self.socket.recv(count - len(data))
+            assert more, "the sentinel has gone"
+            data += more
+        return data
+
+    def next(self, within=10.0):
+        deadline = time.monotonic() + within
+        return snapshot_of(self.read(struct.unpack("<I", self.read(4, deadline))[0], deadline))
+
+    def until(self, sight, within=15.0):
+        deadline = time.monotonic() + within
+        while True:
+            snapshot = self.next(deadline - time.monotonic())
+            if number(snapshot[1][0]) == sight:
+                return snapshot
+
+    def end(self):
+        self.socket.close()
+        code = self.process.wait(10)
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture
+def served(cards):
+    one = Served(cards.env)
+    yield one
+    if one.process.poll() is None:
+        one.process.kill()
+        one.process.wait(10)
+    one.socket.close()
+    one.process.stderr.close()
+
+
+def test_once_shows_the_cards(cards):
+    done = cards.run("--once")
+    assert done.returncode == 0, done
+    assert "driver 570.86.10" in done.stdout
+    assert done.stdout.count("Simulated H200") == 2
+    assert "0 B of 141 GiB" in done.stdout
+
+
+def test_json_has_every_card(cards):
+    seen = cards.look()
+    assert seen["sight"] == "visible" and seen["sentence"] == ""
+    assert [d["index"] for d in seen["devices"]] == [0, 1]
+    assert all(d["name"] == "Simulated H200" and d["state"] == "ok" for d in seen["devices"])
+    assert all(d["memory_total_bytes"] == 141 << 30 for d in seen["devices"])
+    assert seen["devices"][0]["uuid"] != seen["devices"][1]["uuid"]
+    assert all(d["processes_visible"] and d["processes"] == [] for d in seen["devices"])
+
+
+def test_without_the_library_it_says_so(tmp_path):
+    env = {**os.environ, "GPUWARD_NVML": str(tmp_path / "libnvidia-ml.so.1")}
+    done = subprocess.run([SENTINEL, "--once"], env=env, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert "no GPU driver library here (" in done.stdout
+    assert str(tmp_path / "libnvidia-ml.so.1") in done.stdout
+
+
+@pytest.mark.parametrize("stride", ["16", "24", "32"])
+def test_rows_of_every_stride(cards, stride):
+    cards.gpusim("fault", "stride", stride)
+    cards.gpusim("fault", "foreign-row", "--pid", "4242", "--count", "100", "--memory", "1GiB", "--gpu", "0")
+    first, second = cards.look()["devices"]
+    assert first["processes_visible"]
+    assert [p["pid"] for p in first["processes"]] == list(range(4242, 4342))
+    assert all(p["memory_used_bytes"] == 1 << 30 for p in first["processes"])
+    assert second["processes"] == []
+
+
+def test_rows_of_v2_where_v3_is_missing(cards):
+    cards.gpusim("fault", "stride", "32")  # and with it no detail list
+    cards.gpusim("fault", "no-v3")
+    cards.gpusim("fault", "foreign-row", "--pid", "77", "--count", "2", "--memory", "2GiB")
+    assert [p["pid"] for p in cards.look()["devices"][0]["processes"]] == [77, 78]
+
+
+def test_rows_that_cannot_be_are_rejected_and_told(cards):
+    cards.gpusim("fault", "foreign-row", "--pid", "77", "--memory", "1GiB", "--gpu", "0")
+    cards.gpusim("fault", "foreign-row", "--pid", str((4 << 20) + 1), "--memory", "1GiB", "--gpu", "0")
+    first, second = cards.look()["devices"]
+    assert [p["pid"] for p in first["processes"]] == [77]
+    assert not first["processes_visible"] and second["processes_visible"]
+
+
+def test_start_times_are_of_our_own_pids_only(cards):
+    cards.gpusim("fault", "foreign-row", "--pid", str(os.getpid()), "--memory", "1GiB", "--gpu", "0")
+    seen = cards.look()
+    [row] = seen["devices"][0]["processes"]
+    # A number that collides with a local process must not get that process's start time (harm of an
+    # innocent), unless numbers mean the same to the driver and to us.
+    initial = os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
+    assert seen["pids_are_ours"] == initial
+    assert (row["start_ticks"] != 0) == initial
+
+
+@pytest.mark.parametrize("fault, state", [(["off-the-bus"], "lost"),
+                                          (["code", "nvmlDeviceGetMemoryInfo_v2", "16"], "reset_required"),
+                                          (["code", "nvmlDeviceGetHandleByIndex_v2", "17"], "unreadable")])
+def test_one_broken_card_does_not_hide_the_other(cards, fault, state):
+    cards.gpusim("fault", *fault, "--gpu", "1")
+    seen = cards.look()
+    assert [d["state"] for d in seen["devices"]] == ["ok", state]
+    assert not seen["devices"][1]["processes_visible"]
+
+
+def test_driver_mismatch_is_named(cards):
+    cards.gpusim("fault", "driver-mismatch")
+    seen = cards.look(exit_code=1)
+    assert seen["sight"] == "mismatch"
+    assert "the driver was changed underneath" in seen["sentence"] and "code 18" in seen["sentence"]
+
+
+@pytest.mark.parametrize("code, sight", [("9", "no_driver"), ("4", "no_permission"), ("999", "failed")])
+def test_init_codes(cards, code, sight):
+    cards.gpusim("fault", "code", "nvmlInit_v2", code)
+    assert cards.look(exit_code=1)["sight"] == sight
+
+
+def test_a_hung_call_is_named_within_its_deadline(cards):
+    cards.gpusim("fault", "hang", "nvmlDeviceGetMemoryInfo_v2", "--gpu", "1")
+    begun = time.monotonic()
+    seen = cards.look(exit_code=1)
+    assert time.monotonic() - begun < 5
+    assert seen["sight"] == "hung"
+    assert "nvmlDeviceGetMemoryInfo_v2 of GPU 1" in seen["sentence"]
+
+
+def test_wire_is_one_frame(cards):
+    done = subprocess.run([SENTINEL, "--once", "--wire"], env=cards.env, capture_output=True, timeout=20)
+    assert done.returncode == 0
+    length, = struct.unpack_from("<I", done.stdout)
+    assert len(done.stdout) == 4 + length
+    snapshot = snapshot_of(done.stdout[4:])
+    assert number(snapshot[1][0]) == VISIBLE
+    assert [fields(d)[2] for d in snapshot[4]] == [[b"Simulated H200"]] * 2
+
+
+def test_serve_tells_each_second_and_when_asked(served):
+    first = served.next()
+    assert number(first[1][0]) == VISIBLE
+    begun = time.monotonic()
+    served.next()
+    assert time.monotonic() - begun > 0.5, "unasked, a look is due each second"
+    # Each answer is to the question before it; the steady looks may only add to them.
+    begun = time.monotonic()
+    for _ in range(20):
+        served.socket.send(b"?")
+        served.next()
+    assert time.monotonic() - begun < 10
+    assert served.end() == 0
+
+
+def test_serve_reports_a_hang_with_the_last_good_cards_and_recovers(cards, served):
+    good = served.until(VISIBLE)
+    read_at = [number(fields(d)[10][0]) for d in good[4]]
+    cards.gpusim("fault", "hang", "nvmlDeviceGetUtilizationRates", "--gpu", "1")
+    served.socket.send(b"?")
+    hung = served.until(HUNG)
+    devices = [fields(d) for d in hung[4]]
+    assert [d[2] for d in devices] == [[b"Simulated H200"]] * 2
+    assert b"nvmlDeviceGetUtilizationRates of GPU 1" in hung[2][0]
+    assert number(devices[1][4][0]) == 3, "the card it hangs in is suspect"
+    assert number(devices[1][10][0]) < number(hung[5][0]), "what is shown of it is old"
+    assert number(devices[1][10][0]) >= read_at[1]
+    served.socket.send(b"?")
+    assert number(served.next(5)[1][0]) == HUNG, "asked while it hangs, it answers at once"
+    cards.gpusim("heal")
+    served.until(VISIBLE)
+    assert served.end() == 0
+
+
+def test_serve_ends_with_its_peer_even_while_a_call_hangs(cards, served):
+    served.until(VISIBLE)
+    cards.gpusim("fault", "hang", "nvml*")
+    served.until(HUNG)
+    assert served.end() == 0
+
+
+def test_serve_without_a_socket_is_a_usage_error(cards):
+    done = subprocess.run(["/bin/sh", "-c", f"exec {SENTINEL} --serve 3<&-"], env=cards.env,
+                          capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "gpuward-sentinel: " in done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--once", "--serve"], ["--ounce"], ["--once", "--within", "2"]])
+def test_usage(words):
+    done = subprocess.run([SENTINEL, *words], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "--once" in done.stderr

@@ -1,0 +1,228 @@
+"""The warden: services from TOML, from start to proof."""
+
+import json
+import os
+import select
+import signal
+import socket
+
+import pytest
+from gpuward import alive, wait_for
+
+WEB = """
+[service.web]
+command = ["python3", "-m", "http.server", "{port}", "--bind", "127.0.0.1"]
+ready = { http = "/", within = "20s" }
+"""
+
+
+def test_a_service_from_start_to_proof(gw):
+    gw.configure(WEB)
+    up = gw("up")
+    assert up.returncode == 0, up.stderr
+    assert "web: ready" in up.stdout
+    web = gw.service("web")
+    assert web["verdict"] == "HEALTHY"
+    assert {"readiness", "main"} <= {fact["what"] for fact in web["evidence"]}
+    port = int(web["replicas"][0]["endpoint"].rsplit(":", 1)[1])
+    assert gw("start", "web").returncode == 0  # idempotent
+    assert gw.service("web")["replicas"][0]["main_pid"] == web["replicas"][0]["main_pid"]
+    stopped = gw("stop", "--json", "web")
+    assert stopped.returncode == 0, stopped.stderr
+    receipt = json.loads(stopped.stdout)["receipts"][0]
+    assert receipt["ports_freed"] == [port]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=2)
+    assert gw.service("web")["verdict"] == "STOPPED"
+    assert gw("down").returncode == 0
+    assert gw.status()["warden"] is None
+
+
+def test_up_is_idempotent_and_down_ends_all(gw):
+    gw.configure(WEB)
+    assert gw("up").returncode == 0
+    pid = gw.status()["warden"]["pid"]
+    assert gw("up").returncode == 0
+    assert gw.status()["warden"]["pid"] == pid
+    assert gw("down").returncode == 0
+    assert gw("start", "web").returncode == 5
+
+
+def test_services_survive_the_warden_and_are_adopted(gw):
+    gw.configure(WEB)
+    assert gw("up").returncode == 0
+    before = gw.service("web")["replicas"][0]
+    warden = gw.status()["warden"]["pid"]
+    os.kill(warden, signal.SIGKILL)
+    wait_for(lambda: gw.status()["warden"] is None, why="the warden is gone")
+    assert gw.service("web")["verdict"] == "HEALTHY"
+    assert gw("up").returncode == 0
+    after = gw.service("web")["replicas"][0]
+    assert (after["main_pid"], after["anchor_pid"]) == (before["main_pid"], before["anchor_pid"])
+
+
+def test_a_killed_anchor_is_replaced_and_the_service_lives_on(gw):
+    gw.configure(WEB.replace("[service.web]", "[service.web]\nbackoff = { first = \"50ms\", max = \"1s\" }"))
+    assert gw("up").returncode == 0
+    before = gw.service("web")["replicas"][0]
+    os.kill(before["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("web")["replicas"] and gw.service("web")["replicas"][0]["anchor_pid"]
+             not in (None, before["anchor_pid"]), why="a new anchor leads it")
+    after = gw.service("web")["replicas"][0]
+    assert after["main_pid"] == before["main_pid"] and alive(before["main_pid"])
+    os.kill(before["main_pid"], signal.SIGKILL)  # the end of an adopted main is seen, and it is started again
+    wait_for(lambda: gw.service("web")["verdict"] == "HEALTHY" and gw.service("web")["replicas"][0]["generation"] == 2,
+             why=gw.log("web"))
+    assert gw("stop", "web").returncode == 0
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+
+
+def test_stop_takes_over_what_a_killed_anchor_left_when_no_warden_runs(gw):
+    assert gw("run", "--detach", "--name", "left", "--", "sh", "-c", "setsid sleep 1000 & sleep 1000").returncode == 0
+    wait_for(lambda: gw.service("left")["replicas"][0]["processes"] == 3, why="the tree is up")
+    replica = gw.service("left")["replicas"][0]
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    stop = gw("stop", "left")
+    assert stop.returncode == 0, stop.stderr
+    assert "ended 3 processes" in stop.stdout
+    assert not [p["pid"] for p in replica["tree"] if alive(p["pid"])]
+
+
+def test_a_detached_run_is_found_by_a_later_up(gw):
+    assert gw("run", "--detach", "--name", "mine", "--", "sleep", "1000").returncode == 0
+    assert gw("up").returncode == 0
+    assert gw.service("mine")["verdict"] == "HEALTHY"
+    assert gw("stop", "mine").returncode == 0
+
+
+def test_a_crash_is_restarted_with_back_off_from_an_empty_tree(gw):
+    gw.configure("""
+[service.phoenix]
+command = ["sh", "-c", "sleep 1000 & echo generation $$; wait"]
+backoff = { first = "50ms", max = "1s" }
+""")
+    assert gw("up").returncode == 0
+    first = gw.service("phoenix")["replicas"][0]
+    old = [process["pid"] for process in first["tree"]]
+    os.kill(first["main_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("phoenix")["replicas"] and gw.service("phoenix")["replicas"][0]["generation"] == 2
+             and gw.service("phoenix")["verdict"] == "HEALTHY", why=gw.log("phoenix"))
+    assert not [pid for pid in old if alive(pid)]
+
+
+def test_a_service_that_ends_at_once_fails_with_its_reason(gw):
+    gw.configure("""
+[service.broken]
+command = ["sh", "-c", "echo no model here; exit 3"]
+ready = { tcp = "127.0.0.1:1", within = "5s" }
+autostart = false
+""")
+    assert gw("up").returncode == 0
+    start = gw("start", "broken")
+    assert start.returncode == 1
+    assert "exited with code 3" in start.stderr
+    assert gw.service("broken")["verdict"] == "FAILED"
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+
+
+def test_not_ready_in_time_is_said_and_leaves_nothing(gw):
+    gw.configure("""
+[service.slow]
+command = ["sleep", "1000"]
+ready = { tcp = "127.0.0.1:1", within = "300ms" }
+autostart = false
+""")
+    assert gw("up").returncode == 0
+    start = gw("start", "slow")
+    assert start.returncode == 1
+    assert "not ready within 300 ms" in start.stderr
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+
+
+def test_a_taken_port_names_its_holder(gw):
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        gw.configure(f"""
+[service.late]
+command = ["sleep", "1000"]
+ready = {{ tcp = "127.0.0.1:{port}" }}
+""")
+        up = gw("up")
+        assert up.returncode == 1
+        assert f"port {port} is taken by pid {os.getpid()}" in up.stderr
+        assert not gw.anchors()
+
+
+def test_a_wrong_directory_names_the_step(gw):
+    gw.configure("""
+[service.lost]
+command = ["true"]
+directory = "/nonexistent/folder"
+""")
+    up = gw("up")
+    assert up.returncode == 1
+    assert "could not change to its directory '/nonexistent/folder': No such file or directory" in up.stderr
+
+
+def test_check_prints_every_problem_with_its_place(gw):
+    gw.configure("""[service.a]
+comand = ["true"]
+stop = { grace = "10" }
+""")
+    check = gw("check")
+    assert check.returncode == 1
+    assert "services.toml:2:1" in check.stderr and "did you mean 'command'" in check.stderr
+    assert "services.toml:3:" in check.stderr and "^" in check.stderr
+    assert gw("up").returncode == 1
+    assert gw.status()["warden"] is None
+
+
+def test_restart_gives_a_new_generation_and_a_receipt(gw):
+    gw.configure(WEB)
+    assert gw("up").returncode == 0
+    old = gw.service("web")["replicas"][0]["main_pid"]
+    restart = gw("restart", "web")
+    assert restart.returncode == 0, restart.stderr
+    assert "ended 1 process" in restart.stdout
+    new = gw.service("web")["replicas"][0]
+    assert new["main_pid"] != old and new["generation"] == 2
+
+
+def test_logs_show_the_last_lines(gw):
+    gw.configure("""
+[service.talk]
+command = ["sh", "-c", "seq 1 100; exec sleep 1000"]
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "100\n" in gw.log("talk"), why="it printed")
+    assert gw("logs", "-n", "3", "talk").stdout == "98\n99\n100\n"
+    missing = gw("logs", "nobody")
+    assert missing.returncode == 1 and "nobody.log" in missing.stderr
+
+
+def test_an_idle_anchor_does_not_wake_up(gw):
+    gw.configure(WEB)
+    assert gw("up").returncode == 0
+    anchor = gw.service("web")["replicas"][0]["anchor_pid"]
+
+    def switches():
+        text = open(f"/proc/{anchor}/status").read()
+        return sum(int(line.split()[1]) for line in text.splitlines() if "ctxt_switches" in line)
+
+    def quiet():
+        before = switches()
+        select.select([], [], [], 0.5)  # the thing measured is half a second without an event
+        return switches() == before
+
+    wait_for(quiet, 10, "half a second without a wake-up")
+
+
+def test_containers_are_never_called_proven(gw, tmp_path):
+    fake = tmp_path / "podman"
+    fake.write_text("#!/bin/sh\nexec sleep 1000\n")
+    fake.chmod(0o755)
+    assert gw("run", "--detach", "--name", "box", "--", str(fake)).returncode == 0
+    stop = gw("stop", "box")
+    assert stop.returncode == 4
+    assert "not proven" in stop.stderr

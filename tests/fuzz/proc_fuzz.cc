@@ -1,0 +1,27 @@
+// Small texts that others write: a stat file of /proc, an address, a size, a duration.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/units.h"
+#include "os/proc_fs.h"
+#include "os/socket.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace gpuward;
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  (void)os::parse_stat(text);
+  if (auto pid = os::parse_pid(text); pid && !*pid) std::abort();
+  if (auto address = os::parse_tcp_address(text)) {
+    if (address->port() == 0 || address->length == 0) std::abort();
+    if (text.find('\0') != std::string_view::npos) std::abort();
+  }
+  if (auto bytes = parse_bytes(text); bytes && to_string(*bytes).empty()) std::abort();
+  if (auto duration = parse_duration(text)) {
+    // It is added to the clock and printed.
+    if (duration->count() < 0 || to_string(*duration).empty()) std::abort();
+  }
+  return 0;
+}
