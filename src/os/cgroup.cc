@@ -125,10 +125,11 @@ Result<Cgroup> Cgroup::open(CgroupKind kind, const std::string& path) {
 
 Result<Cgroup> Cgroup::create(CgroupKind kind, const std::string& parent, std::string_view name) {
   const std::string path = join(parent, name);
-  if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST)
-    return fail(last_error("make cgroup", path));
+  const bool made = ::mkdir(path.c_str(), 0755) == 0;
+  if (!made && errno != EEXIST) return fail(last_error("make cgroup", path));
   auto group = open(kind, path);
   if (!group) return group;
+  group->maybe_killed_ = !made;
   auto populated = group->populated();
   if (!populated) return fail(std::move(populated).error());
   if (*populated) return fail(error_from(EBUSY, "take cgroup", path));
@@ -220,6 +221,7 @@ Result<void> Cgroup::freeze(bool on) const {
 Result<void> Cgroup::kill() const {
   if (!kernel().cgroup_kill || kind_ != CgroupKind::v2)
     return fail(Errc::not_supported, "cgroup.kill");
+  maybe_killed_ = true;
   return write_small(dir_, "cgroup.kill", "1");
 }
 

@@ -56,6 +56,11 @@ class Cgroup {
   /// Stops or continues all members. Errc::not_supported where there is no such file or it is
   /// masked.
   Result<void> freeze(bool on) const;
+  /// May clone3 put a child right into it? Not once it was killed, by us or perhaps by an earlier
+  /// owner: from 6.14 on the kernel takes such a child for one that was forked during the kill and
+  /// ends it at birth (seen on 6.18; kill_seq in kernel/cgroup/cgroup.c is read from the parent's
+  /// group). enter() works.
+  bool takes_clones() const { return kind_ == CgroupKind::v2 && !maybe_killed_; }
   /// KILLs all members with one write (5.14). Errc::not_supported where it is missing or masked.
   Result<void> kill() const;
   /// Removes the groups below and this one. EBUSY while populated.
@@ -69,6 +74,7 @@ class Cgroup {
   std::string relative_;  ///< as /proc/PID/cgroup shows it
   Fd dir_;
   Fd events_;
+  mutable bool maybe_killed_ = true;
 };
 
 /// Where this process may make groups.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include "base/error.h"
 #include "base/pid.h"
 #include "os/fd.h"
@@ -12,6 +14,13 @@ namespace gpuward::os {
 class Process {
  public:
   Process() = default;
+  Process(Process&& other) noexcept
+      : id_(std::exchange(other.id_, {})), pidfd_(std::move(other.pidfd_)) {}
+  Process& operator=(Process&& other) noexcept {
+    id_ = std::exchange(other.id_, {});
+    pidfd_ = std::move(other.pidfd_);
+    return *this;
+  }
 
   /// Holds the process that has @p pid now. Errors: ESRCH or ENOENT when there is none.
   static Result<Process> open(Pid pid);

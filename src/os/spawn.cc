@@ -25,7 +25,8 @@ namespace {
 // By the raw call: glibc's sigaction refuses 32 and 33, which its threads use, and a child would
 // inherit them ignored from whoever started us.
 void reset_signals() {
-  constexpr std::array<std::uint64_t, 4> kPlain{};  // handler, flags, restorer, mask of the kernel's
+  constexpr std::array<std::uint64_t, 4>
+      kPlain{};  // handler, flags, restorer, mask of the kernel's
   constexpr std::size_t kMaskBytes = 8;
   for (int number = 1; number < NSIG; ++number)
     ::syscall(SYS_rt_sigaction, number, kPlain.data(), nullptr, kMaskBytes);
@@ -90,8 +91,8 @@ std::expected<Spawning, SpawnFailure> Spawning::begin(const SpawnPlan& plan) {
   auto gate = make_pipe();
   auto report = make_pipe(O_NONBLOCK);
   if (!gate || !report) return std::unexpected(SpawnFailure{SpawnStep::clone, EMFILE});
-  const bool into = plan.cgroup != nullptr && *plan.cgroup &&
-                    plan.cgroup->kind() == CgroupKind::v2 && kernel().clone_into_cgroup;
+  const bool into = plan.cgroup != nullptr && *plan.cgroup && plan.cgroup->takes_clones() &&
+                    kernel().clone_into_cgroup;
   int pidfd = -1;
   clone_args args{};
   args.exit_signal = SIGCHLD;

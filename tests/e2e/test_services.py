@@ -178,6 +178,24 @@ stop = { grace = "10" }
     assert gw.status()["warden"] is None
 
 
+def test_a_service_that_needed_kill_lives_in_its_next_generation(gw):
+    """The kernel (6.14 and later) kills what clone3 puts into a cgroup after cgroup.kill was used on it."""
+    gw.configure("""
+[service.deaf]
+command = ["sh", "-c", "trap '' TERM; echo generation $$; while :; do sleep 1000; done"]
+stop = { grace = "100ms" }
+restart = "never"
+""")
+    assert gw("up").returncode == 0
+    for generation in (2, 3):
+        restart = gw("restart", "deaf")
+        assert restart.returncode == 0, restart.stderr
+        assert "KILL was needed" in restart.stdout
+        wait_for(lambda: gw.log("deaf").count("generation") == generation, why=gw.log("deaf"))
+        service = gw.service("deaf")
+        assert (service["verdict"], service["replicas"][0]["generation"]) == ("HEALTHY", generation)
+
+
 def test_restart_gives_a_new_generation_and_a_receipt(gw):
     gw.configure(WEB)
     assert gw("up").returncode == 0

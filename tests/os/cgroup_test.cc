@@ -1,6 +1,7 @@
 #include "os/cgroup.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -156,6 +157,24 @@ TEST_F(CgroupTest, ASpawnedChildIsInsideFromItsFirstInstruction) {
   }
   ::waitpid(child.pid().number, nullptr, 0);
   EXPECT_TRUE(within([&] { return !populated(); }));
+}
+
+TEST_F(CgroupTest, ANextGenerationLivesInAGroupThatWasKilledBefore) {
+  if (!group_.kill()) GTEST_SKIP() << "no cgroup.kill here";
+  ::signal(SIGPIPE, SIG_IGN);  // a dead child's gate must be an answer, not the end of this test
+  const char* const argv[] = {"sh", "-c", "echo alive", nullptr};
+  const char* const envp[] = {"PATH=/usr/bin:/bin", nullptr};
+  auto out = make_pipe();
+  ASSERT_TRUE(out);
+  SpawnPlan plan{argv, envp, nullptr, -1, out->write.get(), out->write.get(), &group_};
+  auto spawning = Spawning::begin(plan);
+  ASSERT_TRUE(spawning);
+  EXPECT_TRUE(group_.holds(spawning->process().pid()));
+  (void)spawning->go();
+  out->write.close();
+  char said[16]{};
+  EXPECT_EQ(::read(out->read.get(), said, sizeof said), 6) << "it was killed at birth";
+  ::waitpid(spawning->process().pid().number, nullptr, 0);
 }
 
 TEST(Cgroup, OutsideItsMountIsRefused) {
