@@ -101,6 +101,8 @@ void add_faults(CLI::App& app, Options& options) {
   app.add_option("--fault", options.fault_text,
                  "KIND:P[,KIND:P...] with hang, leak, linger, crash, ghost, stubborn");
   app.add_option("--seed", options.seed, "of the faults");
+  app.add_flag("--fault-on-request", options.fault_on_request,
+               "draw faults only for requests with the header X-Film-Fault: yes");
   add_bytes(app, "--linger-memory", options.linger_memory,
             "device memory a lingering child holds; 0 = the request's");
   app.add_option_function<std::string>(

@@ -36,8 +36,9 @@ struct Options {
   FaultPlan faults;
   std::uint64_t seed = 1;
   std::string fault_text;
-  Bytes linger_memory{};     ///< device memory a lingering child holds; 0: the request's
-  bool ghost_hangs = false;  ///< a ghost answers nothing instead of 500
+  bool fault_on_request = false;  ///< faults are drawn only for requests that ask for it
+  Bytes linger_memory{};          ///< device memory a lingering child holds; 0: the request's
+  bool ghost_hangs = false;       ///< a ghost answers nothing instead of 500
 
   /// Set in a child of --workers process only.
   Stage stage = Stage::none;

@@ -118,6 +118,7 @@ class Session : public std::enable_shared_from_this<Session> {
     request.content_type = view(message[http::field::content_type]);
     request.accept_language = view(message[http::field::accept_language]);
     request.nonce = view(message["X-Film-Nonce"]);
+    request.asks_fault = message["X-Film-Fault"] == "yes";
     request.body = std::move(message.body());
     if (!Service::is_analyze(request)) return write(service_.answer(request));
     stream_.expires_never();

@@ -254,7 +254,8 @@ Answer Service::run_films(const std::vector<Film>& films, const Waiting& waiting
   bool any_good = false;
   bool retry = false;
   for (const auto& film : films) {
-    const Job job{++jobs_, as_bytes(film.content), film.nonce, language};
+    const Job job{++jobs_, as_bytes(film.content), film.nonce, language,
+                  !options_.fault_on_request || waiting.request.asks_fault};
     const auto result = run_job(job, both.get_token());
     const unsigned status = result.report ? 200 : result.report.error().status;
     ++(result.report ? done_ : failed_);
@@ -281,7 +282,7 @@ Answer Service::run_films(const std::vector<Film>& films, const Waiting& waiting
 }
 
 JobResult Service::run_job(const Job& job, const std::stop_token& cancel) {
-  if (options_.faults.drawn(Fault::ghost, job.number)) haunt();
+  if (struck(options_, Fault::ghost, job)) haunt();
   if (ghost_ && options_.ghost_hangs) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, cancel, [] { return false; });

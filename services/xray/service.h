@@ -23,7 +23,8 @@ struct Request {
   std::string path;  ///< without the query
   std::string content_type;
   std::string accept_language;
-  std::string nonce;  ///< of the header X-Film-Nonce
+  std::string nonce;        ///< of the header X-Film-Nonce
+  bool asks_fault = false;  ///< the header X-Film-Fault says yes
   std::string body;
 };
 

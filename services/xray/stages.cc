@@ -249,10 +249,10 @@ double seconds_since(Clock::time_point start) {
 }
 
 // At most one of the three; the worse one wins.
-std::string drawn_act(const FaultPlan& faults, std::uint64_t job) {
-  if (faults.drawn(Fault::crash, job)) return "crash";
-  if (faults.drawn(Fault::hang, job)) return "hang";
-  if (faults.drawn(Fault::linger, job)) return "linger";
+std::string drawn_act(const Options& options, const Job& job) {
+  if (struck(options, Fault::crash, job)) return "crash";
+  if (struck(options, Fault::hang, job)) return "hang";
+  if (struck(options, Fault::linger, job)) return "linger";
   return {};
 }
 
@@ -278,7 +278,7 @@ JobResult run_in_children(const Job& job, const Options& options, Gpu* gpu, Left
                           const std::stop_token& cancel) {
   JobResult result;
   StageRun stage(options, leftovers, cancel);
-  const bool stubborn = options.faults.drawn(Fault::stubborn, job.number);
+  const bool stubborn = struck(options, Fault::stubborn, job);
   auto start = Clock::now();
   auto decoded = stage({Stage::decode, job.number, 0, {}, stubborn}, job.film);
   result.decode_seconds = seconds_since(start);
@@ -290,15 +290,14 @@ JobResult run_in_children(const Job& job, const Options& options, Gpu* gpu, Left
   }
   result.pixels = prepared->header.pixels();
   start = Clock::now();
-  auto inferred = stage(
-      {Stage::infer, job.number, result.pixels, drawn_act(options.faults, job.number), stubborn},
-      {});
+  auto inferred =
+      stage({Stage::infer, job.number, result.pixels, drawn_act(options, job), stubborn}, {});
   result.infer_seconds = seconds_since(start);
   if (!inferred) {
     result.report = std::unexpected(std::move(inferred).error());
     return result;
   }
-  if (gpu != nullptr && options.faults.drawn(Fault::leak, job.number))
+  if (gpu != nullptr && struck(options, Fault::leak, job))
     if (auto memory = gpu->allocate(options.request_memory(result.pixels))) memory->leak();
   start = Clock::now();
   result.report =

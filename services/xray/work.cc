@@ -103,11 +103,11 @@ JobResult run_inline(const Job& job, const Options& options, Gpu* gpu,
     return result;
   }
   result.pixels = prepared->header.pixels();
-  if (options.faults.drawn(Fault::crash, job.number)) crash();
-  if (options.faults.drawn(Fault::hang, job.number)) hang();
+  if (struck(options, Fault::crash, job)) crash();
+  if (struck(options, Fault::hang, job)) hang();
   start = Clock::now();
   DeviceMemory kept;
-  const bool leak = options.faults.drawn(Fault::leak, job.number);
+  const bool leak = struck(options, Fault::leak, job);
   auto inferred = infer_stage(result.pixels, options, gpu, cancel, leak ? &kept : nullptr);
   kept.leak();
   result.infer_seconds = seconds_since(start);

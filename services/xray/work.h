@@ -18,6 +18,7 @@ struct Job {
   std::span<const std::byte> film;
   std::string nonce;
   Language language = Language::chinese;
+  bool may_fault = true;  ///< false: no fault is drawn for it
 };
 
 /// What came of it, and where the time went (seconds; 0 for stages not reached).
@@ -36,6 +37,11 @@ Outcome<void> infer_stage(std::uint64_t pixels, const Options& options, Gpu* gpu
                           const std::stop_token& cancel, DeviceMemory* keep = nullptr);
 std::string report_stage(const Prepared& prepared, const std::string& nonce, Language language,
                          const Options& options, const std::stop_token& cancel);
+
+/// Does @p fault strike this job?
+inline bool struck(const Options& options, Fault fault, const Job& job) {
+  return job.may_fault && options.faults.drawn(fault, job.number);
+}
 
 /// Burns CPU and never ends: the hang fault.
 [[noreturn]] void hang();

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/units.h"
+#include "cli/demo.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
 #include "cli/run.h"
@@ -25,6 +26,7 @@ struct Options {
   std::vector<std::string> check_files;
   std::string timeout;
   bool ps_json = false;
+  cli::DemoOptions demo;
 };
 
 void add_looks(CLI::App& app, Options& options, int& exit_code) {
@@ -44,6 +46,12 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
   logs->add_option("-n,--lines", options.logs.lines, "how many lines to begin with")
       ->capture_default_str();
   logs->callback([&] { exit_code = cli::logs(options.logs); });
+
+  auto* demo = app.add_subcommand(
+      "demo", "see it work in 90 seconds: leftovers, receipt, utilisation, proof; leaves nothing");
+  demo->add_flag("--simulated", options.demo.simulated,
+                 "on the simulated GPU, even beside a real one");
+  demo->callback([&] { exit_code = cli::demo(options.demo); });
 
   auto* check = app.add_subcommand(
       "check", "find every problem of a configuration without starting anything");

@@ -197,6 +197,7 @@ int run(const RunOptions& options) {
   service.command = options.command;
   service.restart = RestartPolicy::never;
   service.pid_file = options.pid_file;
+  if (options.grace) service.grace = *options.grace;
   control::LaunchContext context;
   context.environment = control::own_environment();
   auto plan = control::make_plan(service, 0, *home, context);

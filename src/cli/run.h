@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@ struct RunOptions {
   bool detach = false;
   std::string pid_file;
   std::vector<std::string> command;
+  std::optional<std::chrono::milliseconds> grace;  ///< absent: as for every service
 };
 
 /// `gpuward run`: one anchor and, unless detached, this program in front of it. @return the exit

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 
@@ -48,6 +49,17 @@ std::string paint(Tone tone, std::string_view text) {
       break;
   }
   return std::string("\x1b[") + code + "m" + std::string(text) + "\x1b[0m";
+}
+
+std::string sparkline(const std::vector<double>& values, double most) {
+  static constexpr std::array<std::string_view, 8> kBlocks = {"▁", "▂", "▃", "▄",
+                                                              "▅", "▆", "▇", "█"};
+  std::string line;
+  for (const double value : values) {
+    const double share = std::clamp(value / most, 0.0, 1.0);
+    line += kBlocks[std::min(kBlocks.size() - 1, static_cast<std::size_t>(share * 8))];
+  }
+  return line;
 }
 
 std::size_t display_width(std::string_view text) {

@@ -1,12 +1,12 @@
 #include "control/gpu_look.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 
-#include "control/channel.h"
 #include "control/messages.h"
 #include "os/clock.h"
 #include "os/spawn.h"
@@ -22,9 +22,8 @@ GpuSnapshot blind(GpuSight sight, std::string detail) {
   return snapshot;
 }
 
-// Reads the one frame of the sentinel; nullopt in time means that it ended without one.
-Result<GpuSnapshot> read_snapshot(const os::Fd& from, Instant deadline) {
-  FrameBuffer frames(wire::kMaxLarge);
+// The next snapshot that the sentinel sends. The end of its output before one is "unreachable".
+Result<GpuSnapshot> read_snapshot(const os::Fd& from, FrameBuffer& frames, Instant deadline) {
   for (;;) {
     auto body = frames.next();
     if (!body) return fail(std::move(body).error());
@@ -45,6 +44,13 @@ Result<GpuSnapshot> read_snapshot(const os::Fd& from, Instant deadline) {
   }
 }
 
+// One that hangs in the driver may not even die; it is let go, and init reaps it.
+void dismiss(const os::Process& sentinel) {
+  if (!sentinel) return;
+  (void)sentinel.signal(SIGKILL);
+  ::waitpid(sentinel.pid().number, nullptr, WNOHANG);
+}
+
 }  // namespace
 
 GpuSnapshot look_at_gpus(Instant deadline) {
@@ -60,13 +66,50 @@ GpuSnapshot look_at_gpus(Instant deadline) {
   auto sentinel = os::start_program(plan);
   if (!sentinel) return blind(GpuSight::failed, sentinel.error().message());
   pipe->write.close();
-  auto snapshot = read_snapshot(pipe->read, deadline);
-  // One that hangs in the driver may not even die; it is let go, and init reaps it.
-  (void)sentinel->signal(SIGKILL);
-  ::waitpid(sentinel->pid().number, nullptr, WNOHANG);
+  FrameBuffer frames(wire::kMaxLarge);
+  auto snapshot = read_snapshot(pipe->read, frames, deadline);
+  dismiss(*sentinel);
   if (snapshot) return *snapshot;
   const bool late = snapshot.error().code == make_error_code(Errc::timed_out);
   return blind(late ? GpuSight::hung : GpuSight::failed, snapshot.error().message());
+}
+
+Result<ServingSentinel> serve_sentinel() {
+  auto program = os::sibling_program("gpuward-sentinel");
+  if (!program) return fail(std::move(program).error());
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+    return fail(last_error("make a socket for gpuward-sentinel"));
+  ServingSentinel serving{os::Process(), os::Fd::take(ends[0])};
+  const os::Fd theirs = os::Fd::take(ends[1]);
+  os::ProgramPlan plan;
+  plan.path = *program;
+  plan.args = {"--serve"};
+  plan.handed = &theirs;
+  plan.parent_death_signal = SIGKILL;
+  auto process = os::start_program(plan);
+  if (!process) return fail(std::move(process).error());
+  serving.process = std::move(*process);
+  return serving;
+}
+
+Result<GpuWatch> GpuWatch::start() {
+  auto sentinel = serve_sentinel();
+  if (!sentinel) return fail(std::move(sentinel).error());
+  return GpuWatch(std::move(*sentinel));
+}
+
+GpuWatch::~GpuWatch() {
+  dismiss(sentinel_.process);
+}
+
+Result<GpuSnapshot> GpuWatch::look(Instant deadline) {
+  const auto asked = os::now().time_since_epoch().count();
+  GPUWARD_TRY(os::write_all(sentinel_.socket, "l", "ask gpuward-sentinel"));
+  for (;;) {
+    auto snapshot = read_snapshot(sentinel_.socket, frames_, deadline);
+    if (!snapshot || snapshot->taken_ns >= asked) return snapshot;
+  }
 }
 
 }  // namespace gpuward::control

@@ -1,7 +1,10 @@
 #pragma once
 
 #include "base/units.h"
+#include "control/channel.h"
 #include "domain/gpu.h"
+#include "os/fd.h"
+#include "os/process.h"
 
 namespace gpuward::control {
 
@@ -10,5 +13,31 @@ namespace gpuward::control {
 /// loaded here, or does not come back by @p deadline is a sight of its own, with the reason in
 /// `detail`.
 GpuSnapshot look_at_gpus(Instant deadline);
+
+/// A gpuward-sentinel that looks once a second, and whenever a byte comes, and sends each look as a
+/// SnapshotNews frame. It dies with this process. Ends when the socket closes.
+struct ServingSentinel {
+  os::Process process;
+  os::Fd socket;
+};
+Result<ServingSentinel> serve_sentinel();
+
+/// Looks at the cards again and again, at the price of one look each: for measurements. Owns its
+/// sentinel. For programs that may wait.
+class GpuWatch {
+ public:
+  static Result<GpuWatch> start();
+  ~GpuWatch();
+  GpuWatch(GpuWatch&&) = default;
+  GpuWatch& operator=(GpuWatch&&) = delete;
+
+  /// A look taken after this call. Errors: timed_out, unreachable when the sentinel has ended.
+  Result<GpuSnapshot> look(Instant deadline);
+
+ private:
+  explicit GpuWatch(ServingSentinel sentinel) : sentinel_(std::move(sentinel)) {}
+  ServingSentinel sentinel_;
+  FrameBuffer frames_{wire::kMaxLarge};
+};
 
 }  // namespace gpuward::control

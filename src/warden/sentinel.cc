@@ -1,13 +1,11 @@
 #include "warden/sentinel.h"
 
-#include <sys/socket.h>
-
 #include <boost/asio/write.hpp>
 #include <csignal>
 
+#include "control/gpu_look.h"
 #include "control/messages.h"
 #include "os/clock.h"
-#include "os/spawn.h"
 
 namespace gpuward::warden {
 namespace {
@@ -34,22 +32,11 @@ void Sentinel::stop() {
 }
 
 void Sentinel::launch() {
-  auto program = os::sibling_program("gpuward-sentinel");
-  int ends[2];
-  if (!program || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-    return launch_later();
-  os::Fd ours = os::Fd::take(ends[0]);
-  const os::Fd theirs = os::Fd::take(ends[1]);
-  os::ProgramPlan plan;
-  plan.path = *program;
-  plan.args = {"--serve"};
-  plan.handed = &theirs;
-  plan.parent_death_signal = SIGKILL;
-  auto process = os::start_program(plan);
-  auto link = process ? Link::take(loop_, std::move(ours), wire::kMaxLarge)
-                      : Result<std::shared_ptr<Link>>(fail(process.error()));
+  auto serving = control::serve_sentinel();
+  auto link = serving ? Link::take(loop_, std::move(serving->socket), wire::kMaxLarge)
+                      : Result<std::shared_ptr<Link>>(fail(serving.error()));
   if (!link) return launch_later();
-  process_ = std::move(*process);
+  process_ = std::move(serving->process);
   link_ = *link;
   link_->start(
       [this](const wire::Body& body) {
