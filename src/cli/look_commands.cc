@@ -161,9 +161,9 @@ int watch(const control::Home& home, const StatusOptions& options) {
   ::sigprocmask(SIG_BLOCK, &ends, nullptr);
   const auto asked_to_end = os::Fd::take(::signalfd(-1, &ends, SFD_CLOEXEC));
   if (!asked_to_end) return complain(last_error("wait for Ctrl-C"));
-  const bool redraw = ::isatty(STDOUT_FILENO) == 1;
+  const bool redraw = !options.json && ::isatty(STDOUT_FILENO) == 1;
   for (bool first = true;; first = false) {
-    std::fputs(redraw ? "\x1b[H\x1b[2J" : first ? "" : "\n", stdout);
+    std::fputs(redraw ? "\x1b[H\x1b[2J" : first || options.json ? "" : "\n", stdout);
     const int code = print_look(home, options);
     std::fflush(stdout);
     if (first && code != 0) return code;

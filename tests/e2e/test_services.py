@@ -258,6 +258,14 @@ def test_watch_prints_a_block_each_second_until_ctrl_c(gw):
     assert watch.wait(5) == 0
 
 
+def test_watch_for_programs_is_one_object_a_line(gw):
+    watch = gw.popen("status", "--watch", "--json")
+    two = read_until(watch.stdout, "\n") + read_until(watch.stdout, "\n")
+    assert [json.loads(line)["warden"] for line in two.splitlines()] == [None, None]
+    watch.send_signal(signal.SIGINT)
+    assert watch.wait(5) == 0
+
+
 def test_watch_redraws_a_terminal(gw):
     ours, theirs = pty.openpty()
     watch = subprocess.Popen([BIN / "gpuward", "status", "--watch"], env=gw.env, stdin=subprocess.DEVNULL, stdout=theirs)
