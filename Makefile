@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 JOBS    ?= $(shell nproc)
 
-.PHONY: help setup build test asan fuzz lint fmt demo bench-core clean
+.PHONY: help setup build test asan tsan fuzz lint fmt demo bench-core clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ fmt: setup ## let clang-format lay out every file
 
 asan: setup ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test-asan
+
+tsan: setup ## the programs with threads under ThreadSanitizer
+	@scripts/test-tsan
 
 fuzz: setup ## every fuzz target for 20 seconds
 	@scripts/fuzz

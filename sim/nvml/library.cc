@@ -65,7 +65,7 @@ Return enter(const char* function) {
 Return device_problem(unsigned index) {
   const std::uint32_t flags = device_entry(index).flags.load(std::memory_order_relaxed);
   if ((flags & kOffTheBus) != 0) return kGpuIsLost;
-  return (flags & kResetRequired) != 0 ? kResetRequired : kSuccess;
+  return (flags & kResetRequired) != 0 ? kGpuResetRequired : kSuccess;
 }
 
 Return enter(const char* function, const Handle* device, unsigned& index) {

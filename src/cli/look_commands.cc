@@ -1,9 +1,11 @@
 #include "cli/look_commands.h"
 
 #include <poll.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -22,6 +24,7 @@ namespace gpuward::cli {
 namespace {
 
 constexpr auto kAnswerWithin = std::chrono::seconds(5);
+constexpr auto kWatchEvery = std::chrono::seconds(1);
 
 Tone tone_of(Verdict verdict) {
   switch (verdict) {
@@ -128,29 +131,55 @@ int complain_about_missing(const StatusReport& report, const std::vector<std::st
   return code;
 }
 
+Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services) {
+  auto channel = connect_warden(home);
+  if (!channel) return report_by_anchors(home, services);
+  WardenRequest request;
+  request.services = services;
+  auto answer = ask_warden(*channel, request, os::now() + kAnswerWithin);
+  if (!answer) return fail(std::move(answer).error());
+  return answer->status ? std::move(*answer->status) : StatusReport{};
+}
+
+int print_look(const control::Home& home, const StatusOptions& options) {
+  const auto report = look(home, options.services);
+  if (!report) return complain(report.error());
+  if (options.json)
+    std::fputs(status_json(*report, os::now()).c_str(), stdout);
+  else
+    print_status(*report, !options.services.empty());
+  return complain_about_missing(*report, options.services);
+}
+
+// Mistakes end the first look; later ones may pass (a new warden takes over), so the next look
+// comes.
+int watch(const control::Home& home, const StatusOptions& options) {
+  sigset_t ends;
+  ::sigemptyset(&ends);
+  ::sigaddset(&ends, SIGINT);
+  ::sigaddset(&ends, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &ends, nullptr);
+  const auto asked_to_end = os::Fd::take(::signalfd(-1, &ends, SFD_CLOEXEC));
+  if (!asked_to_end) return complain(last_error("wait for Ctrl-C"));
+  const bool redraw = !options.json && ::isatty(STDOUT_FILENO) == 1;
+  for (bool first = true;; first = false) {
+    std::fputs(redraw ? "\x1b[H\x1b[2J" : first || options.json ? "" : "\n", stdout);
+    const int code = print_look(home, options);
+    std::fflush(stdout);
+    if (first && code != 0) return code;
+    pollfd items[] = {{asked_to_end.get(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
+    const int ready = ::poll(items, 2, kWatchEvery / std::chrono::milliseconds(1));
+    if (ready != 0) return 0;  // asked to end, or nobody reads any more
+  }
+}
+
 }  // namespace
 
 int status(const StatusOptions& options) {
   int code = 0;
   const auto home = home_or_complain(&code);
   if (!home) return code;
-  StatusReport report;
-  if (auto channel = connect_warden(*home)) {
-    WardenRequest request;
-    request.services = options.services;
-    auto answer = ask_warden(*channel, request, os::now() + kAnswerWithin);
-    if (!answer) return complain(answer.error());
-    if (answer->status) report = std::move(*answer->status);
-  } else {
-    auto seen = report_by_anchors(*home, options.services);
-    if (!seen) return complain(seen.error());
-    report = std::move(*seen);
-  }
-  if (options.json)
-    std::fputs(status_json(report, os::now()).c_str(), stdout);
-  else
-    print_status(report, !options.services.empty());
-  return complain_about_missing(report, options.services);
+  return options.watch ? watch(*home, options) : print_look(*home, options);
 }
 
 int logs(const LogsOptions& options) {

@@ -10,8 +10,10 @@ namespace gpuward::cli {
 struct StatusOptions {
   std::vector<std::string> services;
   bool json = false;
+  bool watch = false;  ///< look again each second, until Ctrl-C; a terminal is redrawn
 };
-/// Asks the warden, or the anchors where none runs ("warden: none"). 1 for an unknown service.
+/// Asks the warden, or the anchors where none runs ("warden: none"). 1 for an unknown service; 0
+/// when a watch ends by Ctrl-C, TERM or because nobody reads it.
 int status(const StatusOptions& options);
 
 struct LogsOptions {

@@ -33,6 +33,7 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
   auto* status = app.add_subcommand("status", "what every service does, with evidence");
   status->add_option("service", options.status.services, "only these, with their trees");
   status->add_flag("--json", options.status.json, "for programs");
+  status->add_flag("-w,--watch", options.status.watch, "again each second, until Ctrl-C");
   status->callback([&] { exit_code = cli::status(options.status); });
 
   auto* ps =

@@ -46,7 +46,8 @@ std::string_view signal_name(int number) {
 
 // A wait may come from a message: one that is too long for the clock is a year.
 Instant after(Instant now, std::chrono::milliseconds wait) {
-  return now + std::clamp<std::chrono::milliseconds>(wait, -std::chrono::years(1), std::chrono::years(1));
+  return now +
+         std::clamp<std::chrono::milliseconds>(wait, -std::chrono::years(1), std::chrono::years(1));
 }
 
 // Everything step() needs, so that each rule below is a few lines.
@@ -67,6 +68,13 @@ struct Stepper {
     act(Action::probe);
   }
 
+  // By hand the command may be a new one, so what was ready before says nothing: as a first start.
+  void start_by_hand() {
+    life.failures = 0;
+    life.ever_ready = false;
+    start();
+  }
+
   void end_tree(Then then, std::chrono::milliseconds grace) {
     act(Action::stop_probing);
     act(Action::note_tree);
@@ -83,10 +91,7 @@ struct Stepper {
 
   void settle_then(Then then) {
     if (then == Then::stop) return finish(false);
-    if (then == Then::restart) {
-      life.failures = 0;
-      return start();
-    }
+    if (then == Then::restart) return start_by_hand();
     const bool success = life.last_exit && life.last_exit->success() && life.reason.empty();
     const bool repeat =
         policy.restart == RestartPolicy::always ||
@@ -137,10 +142,7 @@ struct Stepper {
                    [&](Settling& settling) {
                      if (settling.then == Then::by_policy) settling.then = Then::restart;
                    },
-                   [&](const BackingOff&) {
-                     life.failures = 0;
-                     start();
-                   },
+                   [&](const BackingOff&) { start_by_hand(); },
                    [&](const Over&) {},
                },
                life.state);

@@ -154,7 +154,7 @@ struct Life {
   life::State state;
   std::uint32_t generation = 0;  ///< of main; 1 is the first
   std::uint32_t failures = 0;    ///< in a row, for the back-off
-  bool ever_ready = false;
+  bool ever_ready = false;       ///< since the first start, or since the last restart by hand
   std::optional<ExitStatus> last_exit;
   Reason reason;  ///< why it is not running, empty while it is fine
 };

@@ -413,6 +413,28 @@ TEST(Life, RestartDuringBackOffStartsAtOnceAndForgetsFailures) {
   EXPECT_EQ(journey.life.failures, 0U);
 }
 
+// Whoever asks for a restart may have put a new command in place: it is a first start again.
+TEST(Life, ARestartByHandIntoACommandThatCannotStartIsFinal) {
+  const SpawnFailed cannot_start{"execute 'x': No such file or directory"};
+  Journey from_ready(policy_of(RestartPolicy::on_failure));
+  from_ready.become_ready();
+  from_ready.then(RestartAsked{10s});
+  from_ready.end(kCode0);
+  Journey from_back_off(policy_of(RestartPolicy::on_failure));
+  from_back_off.become_ready();
+  from_back_off.end(kCode3);
+  from_back_off.then(RestartAsked{10s});
+  for (Journey* journey : {&from_ready, &from_back_off}) {
+    ASSERT_TRUE(is<Starting>(journey->life));
+    journey->then(cannot_start);
+    journey->then(TreeEmpty{});
+    journey->then(MemorySeen{});
+    ASSERT_TRUE(is<Over>(journey->life));
+    EXPECT_TRUE(std::get<Over>(journey->life.state).failed);
+    EXPECT_EQ(journey->life.reason.view(), "execute 'x': No such file or directory");
+  }
+}
+
 TEST(Life, ACrashIsRepeatedAfterAPauseThatDoublesUpToItsMost) {
   auto policy = policy_of(RestartPolicy::on_failure);
   policy.backoff = {1s, 5s, 10min};

@@ -117,6 +117,21 @@ TEST(Reader, ALostCardAndAMismatchedDriverSayWhatTheyAre) {
   EXPECT_EQ(reader->line(), "code 0") << "who was there before goes on";
 }
 
+TEST(Reader, ACardThatNeedsAResetSaysSoUntilItIsHealed) {
+  World world({"--memory", "8GiB"});
+  auto reader = world.reader({"watch"});
+  reader->tell("init");
+  ASSERT_EQ(reader->line(), "init 0 handle 0");
+  ASSERT_EQ(world.gpusim({"fault", "reset-required"}), 0);
+  reader->tell("name");
+  EXPECT_EQ(reader->line(), "code 16");
+  reader->tell("init");
+  EXPECT_EQ(reader->line(), "init 0 handle 16");
+  ASSERT_EQ(world.gpusim({"heal"}), 0);
+  reader->tell("name");
+  EXPECT_EQ(reader->line(), "code 0");
+}
+
 TEST(Reader, AnXidReachesEventSetsAndTheKernelLog) {
   World world({"--memory", "8GiB"});
   auto reader = world.reader({"watch"});
