@@ -20,8 +20,11 @@ build: setup ## build everything into build/release/bin
 test: build ## build and run every test
 	@scripts/test
 
-demo: build ## see it work: a service on a simulated GPU, from start to proof
-	@scripts/demo
+demo: build ## see it work, in 90 s: leftovers, receipt, utilisation, every film, stop with proof
+	@build/release/bin/gpuward demo
+
+dist: build ## the archive: dist/gpuward-VERSION-x86_64.tar.gz, checked
+	@scripts/dist
 
 lint: build ## layout, clang-tidy, shellcheck
 	@scripts/lint
