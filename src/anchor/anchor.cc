@@ -243,7 +243,7 @@ void Anchor::wait() {
 
   if (::poll(items.data(), items.size(), os::poll_timeout(next_wake())) < 0) return;  // EINTR
   ++state_.wakeups;
-  if (items[kOut].revents != 0 || items[kErr].revents != 0) log_.pump();
+  if (items[kOut].revents != 0 || items[kErr].revents != 0) carry_output();
   // Exits are recorded before commands are obeyed, so that no command meets a main that has ended.
   if (items[kExec].revents != 0) check_exec_report();
   if (items[kSignals].revents != 0) reap();
@@ -259,6 +259,12 @@ void Anchor::wait() {
     clients_.read(at, [this](const AnchorRequest& request, std::size_t) { answer(request); });
   }
   if (items[kListener].revents != 0) clients_.accept_from(listener_);
+}
+
+// A loss is told when it begins and each time it has doubled: the service may print for ever.
+void Anchor::carry_output() {
+  log_.pump();
+  if (log_.lost_bytes() > 2 * state_.lost_log_bytes) publish();
 }
 
 void Anchor::reap() {

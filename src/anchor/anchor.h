@@ -40,6 +40,7 @@ class Anchor {
 
   // The loop.
   void wait();
+  void carry_output();
   void reap();
   void check_exec_report();
   void resume();

@@ -111,6 +111,18 @@ int main(int argc, char** argv) {
   run_command->add_option("--name", run.name, "its name in status and logs");
   run_command->add_flag("--detach", run.detach, "return as soon as it runs");
   run_command->add_option("--pid-file", run.pid_file, "write main's pid there, for old scripts");
+  run_command
+      ->add_option_function<std::string>(
+          "--gpu",
+          [](const std::string& card) {
+            if (card != "none")
+              throw CLI::ValidationError("--gpu",
+                                         "'" + card +
+                                             "' is not supported yet; 'none', the default, "
+                                             "places nothing: cards are only observed");
+          },
+          "none: no card is chosen for it, what it uses is observed")
+      ->default_str("none");
   run_command->add_option("command", run.command, "after --: the command and its arguments")
       ->required();
   run_command->callback([&] { exit_code = cli::run(run); });

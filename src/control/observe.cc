@@ -120,7 +120,9 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
     report.evidence.push_back({"reason", std::string(view.state.reason.view()), age});
   if (view.state.lost_log_bytes != 0)
     report.evidence.push_back(
-        {"log", std::to_string(view.state.lost_log_bytes) + " bytes could not be written", 0});
+        {"log",
+         "at least " + std::to_string(view.state.lost_log_bytes) + " bytes could not be written",
+         0});
 }
 
 }  // namespace

@@ -97,7 +97,7 @@ struct AnchorState {
   Bytes gpu_held;                    ///< as last told by the warden
   bool gpu_seen = false;             ///< has anyone told
   bool wants_memory_proof = false;   ///< whoever sees the GPU: answer, please
-  std::uint64_t lost_log_bytes = 0;  ///< could not be written, disk full
+  std::uint64_t lost_log_bytes = 0;  ///< at least so many could not be written
   std::uint64_t wakeups = 0;         ///< of the anchor's loop, so that idleness can be measured
   Receipt receipt;                   ///< of the last end
   int spawn_errno = 0;      ///< why main could not be started; 0: it could, or was not tried

@@ -144,3 +144,9 @@ def test_every_fall_back_ends_the_whole_tree(tmp_path, mask):
 def test_a_deep_home_is_no_trouble_for_sockets(tmp_path):
     gw = Gpuward(tmp_path / ("x" * 100) / ("y" * 100))
     assert gw("run", "--", "true").returncode == 0
+
+
+def test_a_card_cannot_be_asked_for_yet(gw):
+    assert gw("run", "--gpu", "none", "--", "true").returncode == 0
+    auto = gw("run", "--gpu", "auto", "--", "true")
+    assert auto.returncode == 2 and "'auto' is not supported yet" in auto.stderr

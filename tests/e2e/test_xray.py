@@ -472,6 +472,13 @@ def test_crash_of_a_child_is_an_answer(start):
     assert service.children() == {}
 
 
+def test_faults_on_request_strike_only_those_who_ask(start):
+    service = start(*QUICK, "--workers", "process", "--fault", "crash:1", "--fault-on-request")
+    assert service.analyze(FILM.read_bytes())[0] == 200
+    assert service.analyze(FILM.read_bytes(), X_Film_Fault="yes")[0] == 500
+    assert service.analyze(FILM.read_bytes(), X_Film_Fault="no")[0] == 200
+
+
 def test_hang_burns_cpu_and_outlives_its_client(start):
     service = start(*QUICK, "--workers", "process", "--fault", "hang:1")
     client = service.half_sent(FILM.read_bytes())
