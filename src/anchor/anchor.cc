@@ -183,12 +183,13 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   return anchor;
 }
 
-// The main of an adopted tree. One that was being ended when its anchor died goes on being ended: a
-// main that is gone means that the tree ends, whatever is left of it.
+// The main of an adopted tree. A stop that was under way when its anchor died goes on, with its
+// whole grace again; a main that is gone means that the tree ends, whatever is left of it.
 void Anchor::resume() {
   life_.state = life::Ready{os::now()};
   state_.phase = Phase::ready;
   log_.note("a new anchor took the tree over");
+  if (std::exchange(state_.stop_asked, false)) happen(life::StopAsked{plan_.grace});
   if (!main_) return happen(life::MainEnded{.status = {.unknown = true}});
   publish();
 }
@@ -532,6 +533,7 @@ void Anchor::publish() {
   state_.next_ns =
       state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
   state_.lost_log_bytes = log_.lost_bytes();
+  state_.stop_asked = stops_for_good(life_);
   write_record();
   clients_.tell(state_);
 }

@@ -143,7 +143,7 @@ void fields(A& a, AnchorState& v) {
   a(12, v.since_ns), a(13, v.next_ns), a(14, v.ready_evidence), a(15, v.gpu_held),
       a(16, v.gpu_seen);
   a(17, v.wants_memory_proof), a(18, v.lost_log_bytes), a(19, v.wakeups), a(20, v.receipt);
-  a(21, v.spawn_errno), a(22, v.spawn_failure);
+  a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

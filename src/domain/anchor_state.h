@@ -102,6 +102,7 @@ struct AnchorState {
   Receipt receipt;                   ///< of the last end
   int spawn_errno = 0;      ///< why main could not be started; 0: it could, or was not tried
   Text<200> spawn_failure;  ///< the step and its object: "execute 'python3'"
+  bool stop_asked = false;  ///< the tree is ending for good: whoever adopts it goes on with that
 };
 
 /// "returned": a contract of the JSON output.

@@ -251,6 +251,13 @@ Instant deadline(const Life& life) {
                     life.state);
 }
 
+bool stops_for_good(const Life& life) {
+  const auto* ending = std::get_if<Ending>(&life.state);
+  const auto* settling = std::get_if<Settling>(&life.state);
+  return (ending != nullptr && ending->then == Then::stop) ||
+         (settling != nullptr && settling->then == Then::stop);
+}
+
 std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures) {
   auto delay = backoff.first;
   for (std::uint32_t n = 1; n < failures && delay < backoff.max; ++n) delay *= 2;

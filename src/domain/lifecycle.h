@@ -167,6 +167,9 @@ LifeActions step(Life& life, const life::Event& event, const LifePolicy& policy,
 /// When step() wants a Tick; Instant::max() for never.
 Instant deadline(const Life& life);
 
+/// Is the tree ending, and nothing is to follow?
+bool stops_for_good(const Life& life);
+
 /// The wait before restart number @p failures (1 = the first): first * 2^(n-1), at most max.
 std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures);
 

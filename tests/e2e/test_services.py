@@ -64,6 +64,25 @@ def test_services_survive_the_warden_and_are_adopted(gw):
     assert (after["main_pid"], after["anchor_pid"]) == (before["main_pid"], before["anchor_pid"])
 
 
+def test_a_stop_goes_on_when_its_anchor_is_killed(gw):
+    gw.configure("""
+[service.deaf]
+command = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1000 & wait; done"]
+stop = { grace = "2s" }
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "up" in gw.log("deaf"))
+    replica = gw.service("deaf")["replicas"][0]
+    stop = gw.popen("stop", "deaf")
+    wait_for(lambda: gw.service("deaf")["verdict"] == "DRAINING", why="the stop is under way")
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: not alive(replica["main_pid"]), 20, "the new anchor goes on with the stop")
+    wait_for(lambda: gw.service("deaf")["verdict"] == "STOPPED", 20, "and says so")
+    stop.communicate(timeout=20)
+    assert gw.service("deaf")["verdict"] == "STOPPED"
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+
+
 def test_a_killed_anchor_is_replaced_and_the_service_lives_on(gw):
     gw.configure(WEB.replace("[service.web]", "[service.web]\nbackoff = { first = \"50ms\", max = \"1s\" }"))
     assert gw("up").returncode == 0
