@@ -1,26 +1,33 @@
 #!/usr/bin/env bash
-# Stops the Gradio app with everything it started, and proves it. Exit code: 0 stopped and proven, or
-# there was nothing to stop; else gpuward's (4: not proven, the survivors are named).
+# Stops the Gradio service and everything it started. Exit: that of `gpuward stop`; 0 also when nothing ran.
 set -euo pipefail
-# shellcheck source=compat/gradio_settings.sh
-. "$(dirname "${BASH_SOURCE[0]}")/gradio_settings.sh"
+# shellcheck source-path=SCRIPTDIR source=gradio.env
+. "$(dirname "$(readlink -f "$0")")/gradio.env"
 
-pid=$(running_pid) || true
-if [ -z "$pid" ]; then
-  if [ -e "$PID_FILE" ]; then
-    rm -f "$PID_FILE"
-    echo "The PID file was stale: the app does not run"
-  else
-    echo "No PID file found"
+look
+pid=$(pid_in_file)
+if ! runs; then
+  if [ ! -e "$PID_FILE" ]; then
+    echo "No PID file found, and $SERVICE is not running"
+    exit 0
   fi
-  # It may be waiting for its next try: that is to end, too.
-  "$gpuward" stop "$SERVICE" >/dev/null 2>&1 || true
+  if lives "$pid"; then
+    die "$PID_FILE names process $pid, which gpuward does not hold; it was not started by start_gradio.sh and is left alone"
+  fi
+  echo "$SERVICE is not running; removing the stale PID file $PID_FILE"
+  rm -f "$PID_FILE"
   exit 0
 fi
-echo "Sending TERM to session $pid and all it started"
+
+main=$(number_of main_pid)
+echo "Stopping session ${main:-of $SERVICE}: TERM now, KILL to what is left after 5s"
 code=0
 "$gpuward" stop "$SERVICE" || code=$?
-[ $code -ne 0 ] || rm -f "$PID_FILE"
-mkdir -p "$(dirname "$LOG_FILE")"
-[ $code -ne 0 ] || echo "$(date): Session $pid stopped" | tee -a "$LOG_FILE"
-exit $code
+if [ $code -ne 0 ]; then
+  note "$(date): Session ${main:--} NOT proven stopped (exit $code)"
+  exit $code
+fi
+pid=$(pid_in_file)
+if [ "$pid" = "$main" ] || ! lives "$pid"; then rm -f "$PID_FILE"; fi  # else another start has written it since
+note "$(date): Session ${main:--} stopped"
+echo "Session ${main:--} stopped"

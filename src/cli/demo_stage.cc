@@ -76,6 +76,7 @@ Result<DemoStage> DemoStage::set_up(const DemoOptions& options) {
   if (::mkdtemp(folder.data()) == nullptr) return fail(last_error("make a folder", folder));
   stage.folder_ = folder;
   ::setenv("GPUWARD_HOME", (folder + "/home").c_str(), 1);
+  ::setenv("TMPDIR", folder.c_str(), 1);
   ::unsetenv("CUDA_VISIBLE_DEVICES");
   stage.cpus_ = confine_to_two_cpus(&stage.cpus_here_);
   auto ready = stage.prepare_card(options.simulated);
