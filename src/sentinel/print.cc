@@ -139,7 +139,8 @@ std::string table_of(const GpuSnapshot& snapshot) {
         to_string(device.memory_used) + " of " + to_string(device.memory_total);
     std::snprintf(line, sizeof line, "GPU %-3u %-32s %-22s busy %-6s %s\n", device.index,
                   device.name.empty() ? "(name unknown)" : device.name.c_str(), memory.c_str(),
-                  percent(device.busy_percent).c_str(), std::string(to_string(device.state)).c_str());
+                  percent(device.busy_percent).c_str(),
+                  std::string(to_string(device.state)).c_str());
     text += line;
     if (!device.processes_visible) text += "        its processes cannot be listed\n";
     for (const GpuProcess& process : device.processes) {
