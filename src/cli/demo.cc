@@ -86,6 +86,7 @@ std::vector<Leftover> measure_leftovers(const ReplicaReport& replica, const GpuS
   for (const auto& process : replica.tree)
     if (process.pid != replica.main) found.push_back({process.pid, {}, 0});
   std::vector<std::uint64_t> before;
+  before.reserve(found.size());
   for (const auto& one : found) before.push_back(cpu_ticks(one.pid));
   const Instant begun = os::now();
   (void)::poll(nullptr, 0, 1000);  // the time over which CPU use is measured
