@@ -1,0 +1,84 @@
+"""The anchor allocates nothing after start (design: it must not fail, or grow, when memory is short)."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from gpuward import BIN, ROOT, Gpuward, alive, end, wait_for
+
+SEALED = ROOT / "build/release/tests/helpers/gpuward-anchor-sealed"
+
+SERVICES = """
+[service.web]
+command = ["sh", "-c", "setsid sleep 1000 & echo up; exec python3 -m http.server {port} --bind 127.0.0.1"]
+ready = { http = "/", within = "20s" }
+backoff = { first = "50ms", max = "1s" }
+pid_file = "PID_FILE"
+
+[service.deaf]
+command = ["sh", "-c", "trap '' TERM; echo up; echo trouble >&2; while :; do sleep 1000 & wait; done"]
+stop = { grace = "100ms" }
+
+[service.absent]
+command = ["/nowhere/program"]
+autostart = false
+
+[service.slow]
+command = ["sleep", "1000"]
+ready = { tcp = "127.0.0.1:1", within = "200ms" }
+autostart = false
+"""
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """An install whose anchor ends itself, and says where, when it allocates after start."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("gpuward", "gpuwardd", "gpuward-sentinel"):
+        shutil.copy(BIN / name, programs / name)
+    shutil.copy(SEALED, programs / "gpuward-anchor")
+    install = Gpuward(tmp_path / "home", programs, SEALED_HEAP_REPORT=str(tmp_path / "allocated"))
+    yield install, tmp_path / "allocated"
+    install("down", timeout=60)
+    for pid in install.anchors():
+        end(pid)
+
+
+def allocated_at(report) -> str:
+    if not report.exists():
+        return ""
+    return subprocess.run(["addr2line", "-fCe", SEALED, *report.read_text().split()], capture_output=True, text=True,
+                          check=True).stdout
+
+
+@pytest.mark.parametrize("mask", ["", "no_cgroup", "no_cgroup_kill,no_clone_into_cgroup,no_pidfd"])
+def test_a_whole_life_allocates_nothing(sealed, tmp_path, mask):
+    gw, report = sealed
+    gw.env["GPUWARD_KERNEL_MASK"] = mask
+    gw.configure(SERVICES.replace("PID_FILE", str(tmp_path / "web.pid")))
+    up = gw("up")
+    assert up.returncode == 0, allocated_at(report) + up.stderr
+    gw("start", "absent", "slow")
+    wait_for(lambda: "trouble" in gw.log("deaf"))
+    web = gw.service("web")["replicas"][0]
+    os.kill(web["main_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("web")["verdict"] == "HEALTHY" and gw.service("web")["replicas"][0]["generation"] == 2,
+             why=gw.log("web") + allocated_at(report))
+    if not mask:
+        os.kill(gw.service("web")["replicas"][0]["anchor_pid"], signal.SIGKILL)  # its successor adopts
+        wait_for(lambda: gw.service("web")["replicas"][0]["anchor_pid"] != web["anchor_pid"] and gw.anchors())
+    assert gw("restart", "deaf").returncode == 0, allocated_at(report)
+    down = gw("down")
+    assert down.returncode == 0, down.stderr + allocated_at(report)
+    assert not report.exists(), allocated_at(report)
+    assert not alive(web["anchor_pid"])
+
+
+def test_the_sealed_heap_tells(sealed):
+    gw, report = sealed
+    gw.env["SEALED_HEAP_TRY"] = "1"
+    assert gw("run", "--name", "caught", "--", "true").returncode == 125
+    assert "__wrap_" in allocated_at(report)
