@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "anchor/record.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
@@ -23,9 +24,6 @@ constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
 constexpr std::uint32_t kAskForSockets = 64;  // processes whose ports a receipt looks for
-constexpr off_t kJournalLimit = 256 << 10;
-
-std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> record_buffer;
 
 Result<os::Fd> watch_signals() {
   sigset_t set;
@@ -38,21 +36,11 @@ Result<os::Fd> watch_signals() {
   return fd;
 }
 
-Result<AnchorRecord> read_record(const os::Fd& dir) {
-  auto text = os::read_file_at(dir, "record", wire::kMaxSmall + 64);
-  if (!text) return fail(std::move(text).error());
-  const auto bytes = std::as_bytes(std::span(*text));
-  if (bytes.size() < wire::kFrameHeader) return fail(Errc::bad_message, "read the record");
-  auto body = wire::open_body(bytes.subspan(wire::kFrameHeader));
-  if (!body) return fail(std::move(body).error());
-  return wire::decode<AnchorRecord>(*body);
-}
-
 // A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
 Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   auto record = read_record(dir);
   if (!record || record->boot_id.view() != boot_id) return {};
-  if (record->state.main && os::exists(record->state.main)) {
+  if (record->state.main && os::lives(record->state.main)) {
     Error error(Errc::refused, "start: the last generation's main still lives, pid ");
     error.doing.append_number(record->state.main.pid.number);
     return fail(error);
@@ -176,20 +164,30 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   anchor->adopted_ = true;
   anchor->life_.generation = last.generation;
   anchor->life_.failures = last.failures;
-  anchor->life_.ever_ready = true;
+  anchor->life_.ever_ready = last.phase != Phase::starting || last.failures != 0;
   anchor->last_main_ = last.main.pid;
   if (auto main = os::Process::open(last.main)) anchor->main_ = std::move(*main);
   GPUWARD_TRY(anchor->open_doors());
   return anchor;
 }
 
-// The main of an adopted tree. A stop that was under way when its anchor died goes on, with its
-// whole grace again; a main that is gone means that the tree ends, whatever is left of it.
+// An adopted tree goes on as it was: still to be proven ready, or ready. A stop or restart that was
+// under way when its anchor died goes on, with its whole grace again; a main that is gone means
+// that the tree ends, whatever is left of it.
 void Anchor::resume() {
-  life_.state = life::Ready{os::now()};
-  state_.phase = Phase::ready;
+  const bool unready = state_.phase == Phase::starting && plan_.ready.kind != ReadyKind::started;
+  if (unready) {
+    life_.state = life::Starting{os::now() + plan_.ready.within};
+    probe_.start(os::now());
+  } else {
+    life_.state = life::Ready{os::now()};
+  }
+  state_.phase = phase_of(life_);
   log_.note("a new anchor took the tree over");
-  if (std::exchange(state_.stop_asked, false)) happen(life::StopAsked{plan_.grace});
+  const bool stop = state_.stop_asked;
+  const bool restart = state_.restart_asked;
+  if (stop) happen(life::StopAsked{plan_.grace});
+  if (restart) happen(life::RestartAsked{plan_.grace});
   if (!main_) return happen(life::MainEnded{.status = {.unknown = true}});
   publish();
 }
@@ -346,13 +344,11 @@ void Anchor::check_deadline() {
     reap();
     if (killing_ && recheck_ != os::kNever) tree_.kill_pass(false);
   }
-  if (now >= memory_by_ && !clients_.someone_sees_gpu()) {
-    memory_by_ = os::kNever;
-    happen(life::MemorySeen{MemoryProof::not_visible});
-  }
+  await_memory(now);
   if (now >= deadline(life_)) {
     if (std::holds_alternative<life::Settling>(life_.state))
-      state_.receipt.memory = MemoryProof::held;
+      state_.receipt.memory =
+          clients_.someone_sees_gpu() ? MemoryProof::held : MemoryProof::not_visible;
     happen(life::Tick{});
   }
 }
@@ -365,6 +361,9 @@ void Anchor::happen(const life::Event& event) {
   state_.phase = phase_of(life_);
   if (state_.phase != before || life_.generation != generation)
     state_.since_ns = os::now().time_since_epoch().count();
+  // What is meant is on record before it is done: whoever adopts this tree goes on from there.
+  describe();
+  if (!actions.empty()) write_record();
   for (const auto action : actions) {
     // A nested happen() may have moved on: what a finished life still asked for is void.
     if (over_) return;
@@ -428,7 +427,10 @@ void Anchor::spawn() {
   state_.main = spawning->process().id();
   last_main_ = state_.main.pid;
   write_record();  // before exec: a crash from here on leaves a tree that can be found
-  write_pid_file();
+  if (auto written = write_pid_file(plan_.pid_file, last_main_); !written) {
+    Text<200> line("the PID file could not be written: ");
+    log_.note(line.append(written.error().doing));
+  }
   main_ = spawning->take_process();
   exec_report_ = spawning->go();
 }
@@ -456,13 +458,26 @@ void Anchor::note_tree() {
 }
 
 void Anchor::prove_memory() {
-  if (clients_.someone_sees_gpu()) {
-    state_.wants_memory_proof = true;
-    return;
-  }
-  // Without a witness the wait is short, and only where there was something to wait for.
+  state_.wants_memory_proof = clients_.someone_sees_gpu();
+  memory_by_ = state_.wants_memory_proof ? os::kNever : os::now() + memory_patience();
+}
+
+// Without a witness the wait is short, and only where there was something to wait for.
+Duration Anchor::memory_patience() const {
   const bool held = state_.gpu_seen && state_.gpu_held.count != 0;
-  memory_by_ = os::now() + (held ? Duration(kMemoryWithoutWarden) : Duration::zero());
+  return held ? Duration(kMemoryWithoutWarden) : Duration::zero();
+}
+
+// Whoever sees the GPU is asked for the proof; a witness may come, or die, while it is awaited.
+void Anchor::await_memory(Instant now) {
+  if (!std::holds_alternative<life::Settling>(life_.state)) return;
+  if (clients_.someone_sees_gpu() != state_.wants_memory_proof) {
+    prove_memory();
+    publish();
+  }
+  if (now < memory_by_) return;
+  memory_by_ = os::kNever;
+  happen(life::MemorySeen{MemoryProof::not_visible});
 }
 
 void Anchor::write_receipt() {
@@ -478,27 +493,15 @@ void Anchor::write_receipt() {
   if (state_.phase == Phase::unkillable) tree_.name_survivors(&receipt.survivors);
   check_ports(receipt);
 
-  auto file = os::Fd::open_at(dir_, "journal", O_WRONLY | O_CREAT | O_APPEND, 0600);
-  if (!file) return log_.note(file.error().doing);
-  struct stat info{};
-  if (::fstat(file->get(), &info) == 0 && info.st_size > kJournalLimit) {
-    ::renameat(dir_.get(), "journal", dir_.get(), "journal.old");
-    file = os::Fd::open_at(dir_, "journal", O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (!file) return;
-  }
-  wire::Writer writer(record_buffer);
-  writer.begin_frame(JournalEntry::kKind);
-  writer(1, receipt);
-  writer(2, life_.reason);
-  auto written = os::write_all(*file, writer.end_frame(), "journal");
-  if (!written) log_.note("the journal could not be written");
+  if (!append_to_journal(dir_, receipt, life_.reason))
+    log_.note("the journal could not be written");
 }
 
 void Anchor::finish() {
   over_ = true;
   main_ = os::Process();
   log_.drain();
-  remove_pid_file();
+  remove_pid_file(plan_.pid_file, last_main_);
   tree_.remove();
   publish();
   ::unlinkat(dir_.get(), "control", 0);
@@ -512,6 +515,7 @@ void Anchor::answer(const AnchorRequest& request) {
     case AnchorRequest::What::stop:
       return happen(life::StopAsked{grace});
     case AnchorRequest::What::restart:
+      ++state_.restart_orders;
       return happen(life::RestartAsked{grace});
     case AnchorRequest::What::memory_answer:
       if (!state_.wants_memory_proof || request.generation != life_.generation) return;
@@ -524,7 +528,8 @@ void Anchor::answer(const AnchorRequest& request) {
   }
 }
 
-void Anchor::publish() {
+// Brings state_ up to what is true now.
+void Anchor::describe() {
   state_.failures = life_.failures;
   state_.reason = life_.reason;
   state_.has_exit = life_.last_exit.has_value();
@@ -534,41 +539,18 @@ void Anchor::publish() {
       state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
   state_.lost_log_bytes = log_.lost_bytes();
   state_.stop_asked = stops_for_good(life_);
+  state_.restart_asked = restarts_by_order(life_);
+}
+
+void Anchor::publish() {
+  describe();
   write_record();
   clients_.tell(state_);
 }
 
 void Anchor::write_record() {
-  wire::Writer writer(record_buffer);
-  writer.begin_frame(AnchorRecord::kKind);
-  writer(1, boot_id_);
-  writer(2, plan_);
-  writer(3, state_);
-  writer(4, ever_restored_);
-  auto written = os::replace_file_at(dir_, "record", writer.end_frame(), 0600);
-  if (!written) log_.note("the record could not be written");
-}
-
-void Anchor::write_pid_file() {
-  if (plan_.pid_file.empty()) return;
-  Text<24> text;
-  text.append_number(state_.main.pid.number).append('\n');
-  const auto bytes = std::as_bytes(std::span(text.view()));
-  auto written = os::replace_file_at(dir_, plan_.pid_file.c_str(), bytes, 0644);
-  if (!written) {
-    Text<200> line("the PID file could not be written: ");
-    log_.note(line.append(written.error().doing));
-  }
-}
-
-// Removes the PID file only while it is the one we wrote: another start may own it by now.
-void Anchor::remove_pid_file() {
-  if (plan_.pid_file.empty()) return;
-  std::array<char, 32> buffer{};
-  auto text = os::read_small_at(dir_, plan_.pid_file.c_str(), buffer);
-  if (!text) return;
-  auto pid = os::parse_pid(text->substr(0, text->find('\n')));
-  if (pid && *pid == last_main_) ::unlink(plan_.pid_file.c_str());
+  if (!anchor::write_record(dir_, boot_id_, plan_, state_, ever_restored_))
+    log_.note("the record could not be written");
 }
 
 }  // namespace gpuward::anchor

@@ -57,15 +57,16 @@ class Anchor {
   void spawn_failed(const os::SpawnFailure& failure);
   void note_tree();
   void prove_memory();
+  Duration memory_patience() const;
+  void await_memory(Instant now);
   void write_receipt();
   void finish();
   void answer(const AnchorRequest& request);
 
   // What others see.
+  void describe();
   void publish();
   void write_record();
-  void write_pid_file();
-  void remove_pid_file();
 
   LaunchPlan plan_;
   LifePolicy policy_;

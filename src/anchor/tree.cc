@@ -18,10 +18,6 @@ Pid self() {
   return Pid{::getpid()};
 }
 
-bool has_ended(const os::ProcStat& stat) {
-  return stat.state == 'Z' || stat.state == 'X';
-}
-
 struct KnownListeners {
   std::array<os::Listener, 256> items{};
   std::size_t count = 0;
@@ -52,7 +48,7 @@ void Tree::for_each_descendant(Pid parent, Visit&& visit, int depth) {
     auto stat = os::read_stat(child);
     // Read while the pidfd is held: an orphan may meanwhile have become ours directly.
     const bool ours = stat && (stat->parent == parent || stat->parent == self());
-    if (ours && !has_ended(*stat)) visit(*process);
+    if (ours && !stat->ended()) visit(*process);
     for_each_descendant(child, visit, depth + 1);
   });
 }

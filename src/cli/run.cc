@@ -75,20 +75,16 @@ int exit_code_of(const AnchorState& state, const LaunchPlan& plan, bool log_show
   return kGpuwardFailed;
 }
 
-bool is_over(const AnchorState& state) {
-  return state.phase == Phase::stopped || state.phase == Phase::failed;
-}
-
 int detach(control::Launched& launched, const LaunchPlan& plan) {
   AnchorState state;
-  while (state.phase != Phase::ready && !is_over(state)) {
+  while (state.phase != Phase::ready && !is_over(state.phase)) {
     auto next = control::next_state(launched.channel, os::now() + std::chrono::seconds(30));
     if (!next) return fail_run(next.error());
     state = *next;
   }
   if (state.phase == Phase::failed && state.generation == 0)
     return fail_run(Error(Errc::refused, state.reason));
-  if (is_over(state)) return exit_code_of(state, plan, false);
+  if (is_over(state.phase)) return exit_code_of(state, plan, false);
   std::printf("%s: runs as pid %d, held by %s\n", plan.service.c_str(), state.main.pid.number,
               std::string(to_string(state.level)).c_str());
   std::printf("  log   %s\n  next  gpuward status %s\n", plan.log_file.c_str(),
@@ -121,7 +117,7 @@ class Foreground {
       if (state_.phase == Phase::failed && state_.generation == 0)
         return fail_run(Error(Errc::refused, state_.reason));
       if (state_.phase == Phase::unkillable) return done();
-      if (is_over(state_)) return done();
+      if (is_over(state_.phase)) return done();
       if (memory_) memory_->answer_if_asked(launched_.channel, state_);
     }
   }

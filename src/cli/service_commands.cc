@@ -86,10 +86,6 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
   return answer->exit_code;
 }
 
-bool is_over(Phase phase) {
-  return phase == Phase::stopped || phase == Phase::failed;
-}
-
 // Without a warden: straight to the anchor.
 int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& options,
                 std::vector<NamedReceipt>* receipts) {
@@ -199,6 +195,22 @@ int start_warden(const control::Home& home, const UpOptions& options) {
   return kFailed;
 }
 
+// @p code is set when there is nothing to say any more: the new warden has told why it ended.
+Result<WardenAnswer> ask_running_or_new(const control::Home& home, const UpOptions& options,
+                                        int* code) {
+  auto channel = connect_warden(home);
+  if (channel && !options.files.empty())
+    std::fputs("gpuward: a warden runs already; -c is used by the next start only\n", stderr);
+  if (!channel) {
+    *code = start_warden(home, options);
+    if (*code != 0) return fail(Errc::refused, "start the warden");
+    channel = connect_warden(home);
+    if (!channel) return fail(std::move(channel).error());
+  }
+  return ask_with_patience(*channel, request_for(WardenRequest::What::wait_autostart, {}),
+                           "waiting until the services are ready");
+}
+
 }  // namespace
 
 int up(const UpOptions& options) {
@@ -214,17 +226,11 @@ int up(const UpOptions& options) {
     ::execv(program->c_str(), argv.data());
     return complain(last_error("execute", *program));
   }
-  auto channel = connect_warden(*home);
-  if (channel && !options.files.empty())
-    std::fputs("gpuward: a warden runs already; -c is used by the next start only\n", stderr);
-  if (!channel) {
-    code = start_warden(*home, options);
-    if (code != 0) return code;
-    channel = connect_warden(*home);
-    if (!channel) return complain(channel.error());
-  }
-  auto answer = ask_with_patience(*channel, request_for(WardenRequest::What::wait_autostart, {}),
-                                  "waiting until the services are ready");
+  auto answer = ask_running_or_new(*home, options, &code);
+  // A warden that was just dying took the question with it: a new one is started after all.
+  if (!answer && answer.error().code == make_error_code(Errc::unreachable))
+    answer = ask_running_or_new(*home, options, &code);
+  if (code != 0) return code;
   if (!answer) return complain(answer.error());
   print_outcomes(*answer, false);
   std::printf("%s\n", paint(Tone::faint, "next: gpuward status").c_str());

@@ -24,7 +24,8 @@ Result<WardenAnswer> ask_warden(control::Channel& channel, const WardenRequest& 
 
 int complain(const Error& error) {
   std::fprintf(stderr, "gpuward: %s\n", error.message().c_str());
-  return 1;
+  if (error.code == make_error_code(Errc::unreachable)) return 5;
+  return error.code == make_error_code(Errc::timed_out) ? 3 : 1;
 }
 
 std::optional<control::Home> home_or_complain(int* exit_code) {

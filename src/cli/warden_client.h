@@ -21,7 +21,8 @@ Result<WardenAnswer> ask_warden(control::Channel& channel, const WardenRequest& 
 /// What every command needs first; prints why not and sets @p exit_code.
 std::optional<control::Home> home_or_complain(int* exit_code);
 
-/// "gpuward: MESSAGE" on standard error; 1.
+/// "gpuward: MESSAGE" on standard error.
+/// @return the exit code it deserves: 5 where nobody answers, 3 where nobody did in time, else 1.
 int complain(const Error& error);
 
 }  // namespace gpuward::cli

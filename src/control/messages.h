@@ -144,6 +144,7 @@ void fields(A& a, AnchorState& v) {
       a(16, v.gpu_seen);
   a(17, v.wants_memory_proof), a(18, v.lost_log_bytes), a(19, v.wakeups), a(20, v.receipt);
   a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
+  a(24, v.restart_asked), a(25, v.restart_orders);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

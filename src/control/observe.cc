@@ -20,7 +20,7 @@ void add_descendants(Pid parent, std::map<Pid, Pid>& members, int depth) {
   (void)os::for_each_child(parent, [&](Pid child) {
     auto stat = os::read_stat(child);
     if (!stat) return;
-    if (stat->state != 'Z') members.emplace(child, stat->parent);
+    if (!stat->ended()) members.emplace(child, stat->parent);
     add_descendants(child, members, depth + 1);
   });
 }
@@ -33,10 +33,10 @@ std::map<Pid, Pid> collect_members(const AnchorState& state) {
     if (group)
       (void)group->for_each_member([&](Pid pid) {
         auto stat = os::read_stat(pid);
-        if (stat && stat->state != 'Z') members.emplace(pid, stat->parent);
+        if (stat && !stat->ended()) members.emplace(pid, stat->parent);
       });
   }
-  if (os::exists(state.anchor)) add_descendants(state.anchor.pid, members, 0);
+  if (os::lives(state.anchor)) add_descendants(state.anchor.pid, members, 0);
   return members;
 }
 
@@ -77,7 +77,7 @@ ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
   if (view.alive) report.anchor = view.state.anchor.pid;
   if (!view.other_boot) {
     report.tree = read_tree(view.state, 200, &report.processes);
-    if (os::exists(view.state.main)) report.main = view.state.main.pid;
+    if (os::lives(view.state.main)) report.main = view.state.main.pid;
   }
   report.gpu_memory = gpu_memory_of(report.tree, gpu, cards);
   if (view.plan.port != 0)
@@ -90,8 +90,7 @@ ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
 void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
   report.verdict = judge(view.state);
   report.sentence = sentence_on(view.state, report.verdict, now);
-  const bool over = view.state.phase == Phase::stopped || view.state.phase == Phase::failed;
-  if (view.alive || over) return;
+  if (view.alive || is_over(view.state.phase)) return;
   if (view.other_boot) {
     report.verdict = Verdict::stopped;
     report.sentence = "stopped by a reboot";
@@ -157,7 +156,7 @@ std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
 }
 
 bool tree_lives(const AnchorState& state) {
-  if (state.main && os::exists(state.main)) return true;
+  if (state.main && os::lives(state.main)) return true;
   if (state.cgroup.empty()) return false;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));

@@ -28,6 +28,10 @@ Phase phase_of(const Life& life) {
   return std::visit(Namer{}, life.state);
 }
 
+bool is_over(Phase phase) {
+  return phase == Phase::stopped || phase == Phase::failed;
+}
+
 bool starts_containers(const LaunchPlan& plan) {
   if (plan.command.empty()) return false;
   const std::string& word = plan.command.front();

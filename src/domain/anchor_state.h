@@ -55,6 +55,8 @@ enum class Phase : std::uint8_t {
   unkillable = 8,
 };
 Phase phase_of(const Life& life);
+/// Stopped or failed: its anchor has nothing left to lead.
+bool is_over(Phase phase);
 
 /// One process that did not end, with what can be said about it.
 struct Survivor {
@@ -100,9 +102,11 @@ struct AnchorState {
   std::uint64_t lost_log_bytes = 0;  ///< at least so many could not be written
   std::uint64_t wakeups = 0;         ///< of the anchor's loop, so that idleness can be measured
   Receipt receipt;                   ///< of the last end
-  int spawn_errno = 0;      ///< why main could not be started; 0: it could, or was not tried
-  Text<200> spawn_failure;  ///< the step and its object: "execute 'python3'"
-  bool stop_asked = false;  ///< the tree is ending for good: whoever adopts it goes on with that
+  int spawn_errno = 0;         ///< why main could not be started; 0: it could, or was not tried
+  Text<200> spawn_failure;     ///< the step and its object: "execute 'python3'"
+  bool stop_asked = false;     ///< the tree is ending for good: whoever adopts it goes on with that
+  bool restart_asked = false;  ///< it is ending to be started again, by order; likewise
+  std::uint32_t restart_orders = 0;  ///< obeyed so far: whoever sent one sees that it was heard
 };
 
 /// "returned": a contract of the JSON output.

@@ -50,6 +50,13 @@ Instant after(Instant now, std::chrono::milliseconds wait) {
          std::clamp<std::chrono::milliseconds>(wait, -std::chrono::years(1), std::chrono::years(1));
 }
 
+// What the end of the tree, if it is ending, was begun for.
+std::optional<Then> what_follows(const Life& life) {
+  if (const auto* ending = std::get_if<Ending>(&life.state)) return ending->then;
+  if (const auto* settling = std::get_if<Settling>(&life.state)) return settling->then;
+  return std::nullopt;
+}
+
 // Everything step() needs, so that each rule below is a few lines.
 struct Stepper {
   Life& life;
@@ -252,10 +259,11 @@ Instant deadline(const Life& life) {
 }
 
 bool stops_for_good(const Life& life) {
-  const auto* ending = std::get_if<Ending>(&life.state);
-  const auto* settling = std::get_if<Settling>(&life.state);
-  return (ending != nullptr && ending->then == Then::stop) ||
-         (settling != nullptr && settling->then == Then::stop);
+  return what_follows(life) == Then::stop;
+}
+
+bool restarts_by_order(const Life& life) {
+  return what_follows(life) == Then::restart;
 }
 
 std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures) {

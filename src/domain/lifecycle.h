@@ -11,35 +11,33 @@
 
 namespace gpuward {
 
+// clang-format off
 // The life of one process tree, as its anchor leads it. Pure: step() makes no system call; it takes
 // what happened and the time, and says what is now true and what has to be done.
 //
-//            begin                    ready                     main ends / stop / restart
-//   Idle ------------> Starting ---------------> Ready --------------------+
-//     ^                  | main ends, too late,                            |
-//     |                  | stop, restart                                   v
-//     |                  +------------------------------------------->  Ending: TERM to the whole
-//     tree, |                                                                  | grace, then KILL,
-//     until it is
-//   BackingOff <--+                                                      | *proven* empty
-//     | time      |                                                      v
-//     +-> Starting+----------------------------------------------  Settling: GPU memory of the dead
-//     is
-//                                                                        | awaited before anything
-//                                                                        goes on
-//                 Over (stopped or failed) <-----------------------------+
+//            begin                     ready
+//   Idle --------------> Starting ------------> Ready
+//                         ^    |                  |
+//                         |    | main ends, stop or restart is asked, not ready in time
+//                         |    v                  v
+//                         |   Ending: TERM to the whole tree, grace, then KILL, until it is *proven* empty
+//                         |    |
+//                         |    v
+//                         |   Settling: the GPU memory of the dead is awaited before anything goes on
+//                         |    |             |             |
+//                         |    | restart     | by policy   | stop, or no policy repeats it
+//                         |    |             v             v
+//                         +----+-------- BackingOff       Over (stopped or failed)
 //
 // - A new generation starts only from a tree that is proven empty: no second copy, ever.
-// - Ending is one state whatever began it; a stop that arrives while it runs only changes what
-// comes
+// - Ending is one state whatever began it; a stop that arrives while it runs only changes what comes
 //   after (a stop outranks a restart) and may shorten the grace, never lengthen it.
-// - A tree that is not empty kUnkillableAfter after the KILL is *unkillable*: said, kept trying,
-// and it
+// - A tree that is not empty kUnkillableAfter after the KILL is *unkillable*: said, kept trying, and it
 //   leaves that state by becoming empty.
-// - A main that ends before it was ever ready since the tree was started by hand ends in
-// Over(failed):
-//   a command that cannot come up is a mistake to read about, not a crash to repeat. Policy
-//   `always` repeats even that.
+// - A main that ends before it was ever ready since the tree was started by hand ends in Over(failed):
+//   a command that cannot come up is a mistake to read about, not a crash to repeat. Policy `always`
+//   repeats even that.
+// clang-format on
 
 /// How main ended.
 struct ExitStatus {
@@ -169,6 +167,8 @@ Instant deadline(const Life& life);
 
 /// Is the tree ending, and nothing is to follow?
 bool stops_for_good(const Life& life);
+/// Is it ending to be started again because someone asked for that?
+bool restarts_by_order(const Life& life);
 
 /// The wait before restart number @p failures (1 = the first): first * 2^(n-1), at most max.
 std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures);

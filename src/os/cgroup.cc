@@ -154,7 +154,7 @@ Result<bool> Cgroup::populated() const {
   bool found = false;
   auto listed = for_each_member([&](Pid pid) {
     auto stat = read_stat(pid);
-    found |= stat && stat->state != 'Z' && stat->state != 'X';
+    found |= stat && !stat->ended();
   });
   if (!listed) return fail(std::move(listed).error());
   return found;

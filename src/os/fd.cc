@@ -137,7 +137,13 @@ Result<void> replace_file_at(const Fd& dir, const char* name, std::span<const st
     return fail(error_from(ENAMETOOLONG, "write", name));
   const char* fresh_name = buffer.data();
   {
-    auto file = Fd::open_at(dir, fresh_name, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    // Never through a link or into a file that somebody else laid there: the folder may be /tmp.
+    constexpr int kFresh = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+    auto file = Fd::open_at(dir, fresh_name, kFresh, mode);
+    if (!file && file.error().code.value() == EEXIST) {  // of a writer that was killed
+      ::unlinkat(dir.get(), fresh_name, 0);
+      file = Fd::open_at(dir, fresh_name, kFresh, mode);
+    }
     if (!file) return fail(std::move(file).error());
     GPUWARD_TRY(write_all(*file, bytes, fresh_name));
     if (sync && ::fdatasync(file->get()) < 0) return fail(last_error("sync", fresh_name));

@@ -68,6 +68,8 @@ std::optional<ProcStat> parse_stat(std::string_view text) {
       good = number(user);
     else if (field == 15)
       good = number(system);
+    else if (field == 20)
+      good = number(stat.threads);
     else if (field == 22)
       good = number(stat.start_ticks);
     if (!good) return std::nullopt;

@@ -20,6 +20,10 @@ struct ProcStat {
   Pid parent;
   std::uint64_t start_ticks = 0;
   std::uint64_t cpu_ticks = 0;  ///< user + system, clock ticks
+  std::uint32_t threads = 0;    ///< an exited leader counts as one
+
+  /// Not when only its first thread has: 'Z' is the leader's state, and the others may run on.
+  bool ended() const { return state == 'X' || (state == 'Z' && threads <= 1); }
 };
 
 /// Parses the text of a stat file. comm may hold spaces and brackets: it ends at the last ')'.

@@ -58,7 +58,7 @@ bool Process::alive() const {
   if (!id_) return false;
   if (pidfd_) return !ended(pidfd_);
   auto stat = read_stat(id_.pid);
-  return stat && stat->start_ticks == id_.start_ticks && stat->state != 'Z' && stat->state != 'X';
+  return stat && stat->start_ticks == id_.start_ticks && !stat->ended();
 }
 
 Result<void> Process::signal(int signal_number) const {
@@ -71,9 +71,9 @@ Result<void> Process::signal(int signal_number) const {
   return fail(process_error(errno, "signal", id_.pid));
 }
 
-bool exists(ProcessId id) {
+bool lives(ProcessId id) {
   auto stat = read_stat(id.pid);
-  return stat && stat->start_ticks == id.start_ticks;
+  return stat && stat->start_ticks == id.start_ticks && !stat->ended();
 }
 
 }  // namespace gpuward::os

@@ -46,7 +46,7 @@ class Process {
   Fd pidfd_;
 };
 
-/// Does exactly this process exist (zombies count)? One /proc read.
-bool exists(ProcessId id);
+/// Does exactly this process live? A zombie does not. One /proc read.
+bool lives(ProcessId id);
 
 }  // namespace gpuward::os

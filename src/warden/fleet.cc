@@ -8,10 +8,8 @@ namespace gpuward::warden {
 namespace {
 
 constexpr auto kAnswerWithin = std::chrono::seconds(2);
-
-bool is_over(Phase phase) {
-  return phase == Phase::stopped || phase == Phase::failed;
-}
+constexpr auto kReviveWindow = std::chrono::minutes(1);
+constexpr std::size_t kMostRevivals = 5;
 
 }  // namespace
 
@@ -57,6 +55,8 @@ void Fleet::watch(Member& member, control::Channel channel) {
   }
   member.link = *link;
   member.alive = true;
+  ++member.connections;
+  member.heard = false;
   const std::string name = member.folder.service;
   member.link->start([this, name](const wire::Body& body) { on_body(name, body); },
                      [this, name] { on_gone(name); });
@@ -71,6 +71,7 @@ void Fleet::on_body(const std::string& name, const wire::Body& body) {
   if (member == nullptr || !news) return;
   member->state = news->state;
   member->seen = true;
+  member->heard = true;
   answer_memory(*member);
   changed();
 }
@@ -81,7 +82,28 @@ void Fleet::on_gone(const std::string& name) {
   member->alive = false;
   member->link.reset();
   adopt_if_unowned(*member);  // at once: a service that prints needs a reader (harm.md 18)
+  revive_if_gone(*member);
   changed();
+}
+
+// An anchor that died between two lives of its service, or together with the whole tree, leaves
+// nothing to take over and nobody who would start it again.
+void Fleet::revive_if_gone(Member& member) {
+  const AnchorState& state = member.state;
+  if (member.alive || !member.model || is_over(state.phase) || control::tree_lives(state)) return;
+  if (state.stop_asked) {
+    member.state.phase = Phase::stopped;
+    return;
+  }
+  if (member.model->restart == RestartPolicy::never) return;
+  const Instant now = os::now();
+  std::erase_if(member.revived, [&](Instant at) { return now - at > kReviveWindow; });
+  if (member.revived.size() >= kMostRevivals) {
+    member.trouble = "its anchor died " + std::to_string(kMostRevivals + 1) + " times in a minute";
+    return;
+  }
+  member.revived.push_back(now);
+  (void)start(member.folder.service);  // a failure is kept in Member::trouble
 }
 
 void Fleet::adopt_if_unowned(Member& member) {

@@ -34,6 +34,9 @@ class Fleet {
     std::uint32_t witnessed = 0;
     Bytes told_held;  ///< what the anchor was told last
     std::shared_ptr<Link> link;
+    std::uint32_t connections = 0;  ///< so far: an order sent over an earlier one may be lost
+    bool heard = false;             ///< has the anchor of this connection said its state
+    std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
   };
 
   Fleet(asio::io_context& loop, control::Home home) : loop_(loop), home_(std::move(home)) {}
@@ -65,6 +68,7 @@ class Fleet {
   void on_body(const std::string& name, const wire::Body& body);
   void on_gone(const std::string& name);
   void adopt_if_unowned(Member& member);
+  void revive_if_gone(Member& member);
   void answer_memory(Member& member);
   void witness(Member& member);
   void changed();

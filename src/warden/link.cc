@@ -22,24 +22,24 @@ void Link::start(OnBody on_body, OnGone on_gone) {
   read();
 }
 
+// The handlers stay until the link goes: one of them may be what closes it.
 void Link::close() {
-  on_body_ = nullptr;
-  on_gone_ = nullptr;
+  closed_ = true;
   error_code ignored;
   socket_.close(ignored);
 }
 
 void Link::gone() {
-  const OnGone tell = std::move(on_gone_);
+  if (closed_) return;
   close();
-  if (tell) tell();
+  if (on_gone_) on_gone_();
 }
 
 void Link::read() {
   const auto room = frames_.room();
   socket_.async_read_some(asio::buffer(room.data(), room.size()),
                           [self = shared_from_this()](const error_code& code, std::size_t count) {
-                            if (!self->on_body_) return;
+                            if (self->closed_) return;
                             if (code) return self->gone();
                             self->frames_.add(count);
                             for (;;) {
@@ -47,7 +47,7 @@ void Link::read() {
                               if (!body) return self->gone();
                               if (!*body) break;
                               self->on_body_(**body);
-                              if (!self->on_body_) return;
+                              if (self->closed_) return;
                             }
                             self->read();
                           });

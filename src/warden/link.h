@@ -60,6 +60,7 @@ class Link : public std::enable_shared_from_this<Link> {
   OnGone on_gone_;
   std::vector<std::shared_ptr<std::vector<std::byte>>> outgoing_;
   bool writing_ = false;
+  bool closed_ = false;
 };
 
 }  // namespace gpuward::warden

@@ -23,19 +23,16 @@ void Operation::begin(Fleet& fleet) {
       outcomes_[name] = {name, kRefused, "no such service"};
       continue;
     }
-    if (member->alive) generation_before_[name] = member->state.generation;
     receipt_before_[name] = member->state.receipt.at_unix_ms;
     Result<void> begun;
     switch (what_) {
       case What::start:
-        begun = fleet.start(name);
-        break;
       case What::restart:
-        begun = fleet.restart(name);
+        begun = order_start(fleet, name, *member);
         break;
       case What::stop:
       case What::down:
-        begun = fleet.stop(name);
+        begun = order_stop(fleet, name, *member);
         break;
       case What::wait_autostart:
       case What::status:
@@ -45,16 +42,68 @@ void Operation::begin(Fleet& fleet) {
   }
 }
 
+Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
+                                    const Fleet::Member& member) {
+  const AnchorState& state = member.state;
+  if (!member.alive) {
+    orders_.erase(name);
+    return fleet.start(name);
+  }
+  Order order{member.connections, state.restart_orders, state.generation};
+  order.after_end = state.stop_asked || is_over(state.phase);
+  // Whoever starts what waits for its next try does not want to wait.
+  const bool down = state.phase != Phase::starting && state.phase != Phase::ready;
+  order.restart = what_ == What::restart || down;
+  orders_[name] = order;
+  return order.restart && !order.after_end ? fleet.restart(name) : Result<void>{};
+}
+
+Result<void> Operation::order_stop(Fleet& fleet, const std::string& name,
+                                   const Fleet::Member& member) {
+  if (member.alive)
+    orders_[name] = {member.connections, member.state.restart_orders, member.state.generation};
+  return fleet.stop(name);
+}
+
+bool Operation::heard(const Order& order, const AnchorState& state) const {
+  const bool stops = what_ == What::stop || what_ == What::down;
+  return stops ? state.stop_asked || is_over(state.phase)
+               : !order.restart || state.restart_orders > order.restart_orders;
+}
+
+// Gives the order once more where it was lost: its anchor died before it read it, or had already
+// come to the end of its service.
+Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
+                                    const Fleet::Member& member) {
+  const auto at = orders_.find(name);
+  if (at == orders_.end()) return {};
+  const bool stops = what_ == What::stop || what_ == What::down;
+  Order& order = at->second;
+  if (member.alive) {
+    const bool other = member.connections != order.connection;
+    if (!other || !member.heard || order.after_end || heard(order, member.state)) return {};
+    order.connection = member.connections;
+    return stops ? fleet.stop(name) : fleet.restart(name);
+  }
+  const bool too_late = member.state.phase == Phase::failed && !heard(order, member.state);
+  if (stops || !(order.after_end || too_late)) return {};
+  orders_.erase(at);
+  return fleet.start(name);
+}
+
 std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
                                                      const Fleet::Member& member) const {
   if (!member.trouble.empty()) return ServiceOutcome{name, kRefused, member.trouble};
   const auto& state = member.state;
-  const auto before = generation_before_.find(name);
-  const bool old = what_ == What::restart && before != generation_before_.end() &&
-                   state.generation <= before->second;
+  const auto order = orders_.find(name);
+  const bool ran = order != orders_.end();
+  if (ran && state.phase != Phase::unkillable &&
+      (order->second.after_end || !heard(order->second, state)))
+    return std::nullopt;
   switch (state.phase) {
     case Phase::ready:
-      if (old) return std::nullopt;
+      if (ran && order->second.restart && state.generation <= order->second.generation)
+        return std::nullopt;
       return ServiceOutcome{name, kDone, sentence(state.reason, "ready")};
     case Phase::failed:
       return ServiceOutcome{name, kRefused, sentence(state.reason, "failed")};
@@ -76,20 +125,22 @@ std::optional<ServiceOutcome> Operation::judge_stop(const std::string& name,
   if (state.phase == Phase::unkillable)
     return ServiceOutcome{name, kNotProven, "processes are left"};
   if (member.alive) return std::nullopt;
-  const bool over = state.phase == Phase::stopped || state.phase == Phase::failed;
-  if (member.seen && !over && control::tree_lives(state))
+  if (member.seen && !is_over(state.phase) && control::tree_lives(state))
     return ServiceOutcome{name, kNotProven, "its anchor died, and its processes live on unowned"};
-  const bool ran = generation_before_.contains(name);
+  const bool ran = orders_.contains(name);
   if (!ran) return ServiceOutcome{name, kDone, "was not running"};
   const auto code = static_cast<std::uint8_t>(stop_exit_code(state, member.plan));
   return ServiceOutcome{name, code, code == 0 ? "stopped" : "not proven"};
 }
 
-bool Operation::done(const Fleet& fleet, Instant now) {
+bool Operation::done(Fleet& fleet, Instant now) {
   for (const auto& name : services_) {
     if (outcomes_.contains(name)) continue;
     const auto at = fleet.members().find(name);
     if (at == fleet.members().end()) continue;
+    if (auto again = order_again(fleet, name, at->second); !again)
+      outcomes_[name] = {name, kRefused, again.error().message()};
+    if (outcomes_.contains(name)) continue;
     const bool stopping = what_ == What::stop || what_ == What::down;
     auto outcome = stopping ? judge_stop(name, at->second) : judge_start(name, at->second);
     if (!outcome && now >= deadline_)

@@ -26,6 +26,7 @@ TEST(ParseStat, ReadsTheFieldsThatWeUse) {
   EXPECT_EQ(stat->parent, Pid{42});
   EXPECT_EQ(stat->start_ticks, 987654321U);
   EXPECT_EQ(stat->cpu_ticks, 150U);
+  EXPECT_EQ(stat->threads, 1U);
 }
 
 TEST(ParseStat, ANameMayHoldAnything) {

@@ -1,12 +1,16 @@
 #include "os/process.h"
 
 #include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <gtest/gtest.h>
+#include <thread>
 
 #include "child.h"
 #include "os/kernel.h"
+#include "os/proc_fs.h"
 
 namespace gpuward::os {
 namespace {
@@ -18,18 +22,38 @@ TEST(Process, HoldsARealChildSignalsItAndSeesItsEnd) {
   EXPECT_EQ(process->pid(), child.pid());
   EXPECT_GT(process->id().start_ticks, 0U);
   EXPECT_TRUE(process->alive());
-  EXPECT_TRUE(exists(process->id()));
+  EXPECT_TRUE(lives(process->id()));
   ASSERT_TRUE(process->signal(SIGTERM));
   ASSERT_TRUE(within([&] { return !process->alive(); }));
-  EXPECT_TRUE(exists(process->id())) << "a zombie still has its number";
+  EXPECT_FALSE(lives(process->id())) << "a zombie has a number, but no life";
   const int status = child.collect(0);
   ASSERT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(WTERMSIG(status), SIGTERM);
   EXPECT_FALSE(process->alive());
-  EXPECT_FALSE(exists(process->id()));
+  EXPECT_FALSE(lives(process->id()));
   const auto late = process->signal(SIGKILL);
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code.value(), ESRCH);
+}
+
+TEST(Process, LivesOnWhenOnlyItsFirstThreadHasEnded) {
+  const Pid pid{::fork()};
+  if (pid.number == 0) {
+    std::thread([] {
+      for (;;) ::pause();
+    }).detach();
+    ::syscall(SYS_exit,
+              0);  // of this thread alone: the leader becomes a zombie, the process does not
+  }
+  ASSERT_TRUE(within([&] { return read_stat(pid)->state == 'Z'; }));
+  const auto stat = read_stat(pid);
+  EXPECT_FALSE(stat->ended());
+  EXPECT_TRUE(lives({pid, stat->start_ticks}));
+  auto process = Process::open(pid);
+  ASSERT_TRUE(process) << process.error().message();
+  EXPECT_TRUE(process->alive());
+  ASSERT_TRUE(process->signal(SIGKILL));
+  EXPECT_EQ(::waitpid(pid.number, nullptr, 0), pid.number);
 }
 
 TEST(Process, PollWakesWhenItEnds) {
@@ -52,7 +76,7 @@ TEST(Process, OpensExactlyTheOneMeant) {
     const auto process = Process::open(other);
     ASSERT_FALSE(process);
     EXPECT_EQ(process.error().code.value(), ESRCH);
-    EXPECT_FALSE(exists(other));
+    EXPECT_FALSE(lives(other));
   }
 }
 

@@ -1,0 +1,82 @@
+#include "anchor/record.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+#include "os/proc_fs.h"
+
+namespace gpuward::anchor {
+namespace {
+
+constexpr off_t kJournalLimit = 256 << 10;
+
+// One buffer for the one thread: a record is up to 64 KiB, too much for a stack page each time.
+std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> buffer;
+
+Result<os::Fd> open_journal(const os::Fd& dir) {
+  return os::Fd::open_at(dir, "journal", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+}
+
+}  // namespace
+
+Result<AnchorRecord> read_record(const os::Fd& dir) {
+  auto text = os::read_file_at(dir, "record", wire::kMaxSmall + 64);
+  if (!text) return fail(std::move(text).error());
+  const auto bytes = std::as_bytes(std::span(*text));
+  if (bytes.size() < wire::kFrameHeader) return fail(Errc::bad_message, "read the record");
+  auto body = wire::open_body(bytes.subspan(wire::kFrameHeader));
+  if (!body) return fail(std::move(body).error());
+  return wire::decode<AnchorRecord>(*body);
+}
+
+Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
+                          const AnchorState& state, bool ever_restored) {
+  // Field by field, as fields(AnchorRecord) has them: a record of its own would copy the plan.
+  wire::Writer writer(buffer);
+  writer.begin_frame(AnchorRecord::kKind);
+  writer(1, boot_id);
+  writer(2, plan);
+  writer(3, state);
+  writer(4, ever_restored);
+  return os::replace_file_at(dir, "record", writer.end_frame(), 0600);
+}
+
+Result<void> append_to_journal(const os::Fd& dir, const Receipt& receipt, const Reason& reason) {
+  auto file = open_journal(dir);
+  if (!file) return fail(std::move(file).error());
+  struct stat info{};
+  if (::fstat(file->get(), &info) == 0 && info.st_size > kJournalLimit) {
+    if (::renameat(dir.get(), "journal", dir.get(), "journal.old") < 0)
+      return fail(last_error("set the full journal aside"));
+    file = open_journal(dir);
+    if (!file) return fail(std::move(file).error());
+  }
+  wire::Writer writer(buffer);
+  writer.begin_frame(JournalEntry::kKind);
+  writer(1, receipt);
+  writer(2, reason);
+  return os::write_all(*file, writer.end_frame(), "the journal");
+}
+
+Result<void> write_pid_file(const std::string& path, Pid main) {
+  if (path.empty()) return {};
+  Text<24> text;
+  text.append_number(main.number).append('\n');
+  const auto bytes = std::as_bytes(std::span(text.view()));
+  return os::replace_file_at(os::Fd(), path.c_str(), bytes, 0644);  // absolute: no folder is used
+}
+
+void remove_pid_file(const std::string& path, Pid main) {
+  if (path.empty()) return;
+  std::array<char, 32> text{};
+  auto found = os::read_small(path.c_str(), text);
+  if (!found) return;
+  auto pid = os::parse_pid(found->substr(0, found->find('\n')));
+  if (pid && *pid == main) ::unlink(path.c_str());
+}
+
+}  // namespace gpuward::anchor

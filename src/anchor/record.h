@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "base/pid.h"
+#include "control/messages.h"
+#include "os/fd.h"
+
+// What an anchor writes down for those who come after it: in its folder the record (what it leads,
+// replaced at every change) and the journal (a receipt for each end, capped); elsewhere the PID
+// file of scripts that want one. Only reading allocates.
+
+namespace gpuward::anchor {
+
+Result<AnchorRecord> read_record(const os::Fd& dir);
+
+/// Replaces the record in @p dir by rename: a reader sees the old one or the new one, whole.
+Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
+                          const AnchorState& state, bool ever_restored);
+
+/// Appends to the journal; beyond 256 KiB the old one is kept as `journal.old`, one generation.
+Result<void> append_to_journal(const os::Fd& dir, const Receipt& receipt, const Reason& reason);
+
+/// @p path is absolute; an empty one is no PID file: nothing is done.
+Result<void> write_pid_file(const std::string& path, Pid main);
+/// Removes it only while it names @p main: another start may own it by now.
+void remove_pid_file(const std::string& path, Pid main);
+
+}  // namespace gpuward::anchor
