@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 JOBS    ?= $(shell nproc)
+MINUTES ?= 60
 
-.PHONY: help setup build test asan tsan fuzz lint fmt demo bench-core clean
+.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ tsan: setup ## the programs with threads under ThreadSanitizer
 
 fuzz: setup ## every fuzz target for 20 seconds
 	@scripts/fuzz
+
+soak: build ## random deaths of everything for MINUTES=60
+	@/usr/bin/python3 tests/soak/soak.py --minutes $(MINUTES)
 
 bench-core: build ## gpuward's own share of a service's life, beside the bare floor
 	@/usr/bin/python3 bench/core.py

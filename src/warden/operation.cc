@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "os/process.h"
+
 namespace gpuward::warden {
 namespace {
 
@@ -52,7 +54,9 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
   Order order{member.connections, state.restart_orders, state.generation};
   order.after_end = state.stop_asked || is_over(state.phase);
   // Whoever starts what waits for its next try does not want to wait.
-  const bool down = state.phase != Phase::starting && state.phase != Phase::ready;
+  const bool up = state.phase == Phase::starting || state.phase == Phase::ready;
+  // Its end may not have been told yet.
+  const bool down = !up || (state.main && !os::lives(state.main));
   order.restart = what_ == What::restart || down;
   orders_[name] = order;
   return order.restart && !order.after_end ? fleet.restart(name) : Result<void>{};

@@ -99,6 +99,97 @@ def test_a_killed_anchor_is_replaced_and_the_service_lives_on(gw):
     wait_for(lambda: not gw.anchors(), why="the anchor is gone")
 
 
+SLEEPER = """
+[service.sleeper]
+command = ["sleep", "1000"]
+"""
+
+
+def replica_of(gw, name: str) -> dict:
+    return (gw.service(name)["replicas"] or [{"generation": 0, "anchor_pid": None, "main_pid": None}])[0]
+
+
+def test_a_restart_is_not_judged_by_the_life_before_it(gw):
+    gw.configure(SLEEPER + 'backoff = { first = "1h", max = "1h" }')
+    assert gw("up").returncode == 0
+    for word in ("restart", "start"):  # whoever asks does not wait for the next try either
+        before = replica_of(gw, "sleeper")
+        os.kill(before["main_pid"], signal.SIGKILL)
+        done = gw(word, "sleeper")
+        assert done.returncode == 0, done.stderr
+        after = gw.service("sleeper")
+        assert after["verdict"] == "HEALTHY" and after["replicas"][0]["main_pid"] != before["main_pid"]
+        os.kill(after["replicas"][0]["main_pid"], signal.SIGKILL)
+        wait_for(lambda: gw.service("sleeper")["verdict"] == "BACKING_OFF")
+        done = gw(word, "sleeper")
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_start_during_a_stop_begins_when_that_has_ended(gw):
+    gw.configure("""
+[service.deaf]
+command = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1000 & wait; done"]
+stop = { grace = "500ms" }
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "up" in gw.log("deaf"))
+    before = replica_of(gw, "deaf")
+    stop = gw.popen("stop", "deaf")
+    wait_for(lambda: gw.service("deaf")["verdict"] == "DRAINING", why="the stop is under way")
+    start = gw("start", "deaf")
+    assert start.returncode == 0, start.stderr
+    assert stop.wait(20) == 0
+    assert not alive(before["main_pid"]) and alive(replica_of(gw, "deaf")["main_pid"])
+
+
+@pytest.mark.parametrize("doomed", ["anchor between two lives", "anchor and main at once"])
+def test_a_service_lives_again_although_its_anchor_died(gw, doomed):
+    long = doomed == "anchor between two lives"
+    gw.configure(SLEEPER + f'backoff = {{ first = "{"1h" if long else "20ms"}", max = "1h" }}')
+    assert gw("up").returncode == 0
+    before = replica_of(gw, "sleeper")
+    if long:
+        os.kill(before["main_pid"], signal.SIGKILL)
+        wait_for(lambda: gw.service("sleeper")["verdict"] == "BACKING_OFF")
+        os.kill(before["anchor_pid"], signal.SIGKILL)
+    else:
+        os.kill(before["anchor_pid"], signal.SIGKILL)
+        os.kill(before["main_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("sleeper")["verdict"] == "HEALTHY"
+             and replica_of(gw, "sleeper")["main_pid"] != before["main_pid"], 5, "it lives again")
+    assert gw.service("sleeper")["memory_proof"] != "held"  # nobody saw memory that could be held
+
+
+def test_an_order_that_its_anchor_never_read_is_given_to_the_next(gw):
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    before = replica_of(gw, "sleeper")
+    os.kill(before["anchor_pid"], signal.SIGSTOP)  # it will not read what is sent to it
+    stop = gw.popen("stop", "sleeper")
+    wait_for(lambda: stop.poll() is not None or unread_by(before["anchor_pid"]), why="the order is in its socket")
+    os.kill(before["anchor_pid"], signal.SIGKILL)
+    assert stop.wait(20) == 0, stop.stderr.read()
+    assert not alive(before["main_pid"])
+
+
+def unread_by(anchor: int) -> bool:
+    """Has the warden written what the stopped anchor has not read? ss(8) shows it as Recv-Q."""
+    inodes = {os.readlink(f"/proc/{anchor}/fd/{fd}")[8:-1] for fd in os.listdir(f"/proc/{anchor}/fd")
+              if os.readlink(f"/proc/{anchor}/fd/{fd}").startswith("socket:")}
+    rows = subprocess.run(["ss", "-xnH"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return any(row.split()[2] != "0" and inodes & set(row.split()) for row in rows)
+
+
+def test_up_beside_a_warden_that_is_just_dying(gw):
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    for _ in range(20):
+        os.kill(gw.status()["warden"]["pid"], signal.SIGKILL)
+        up = gw("up")
+        assert up.returncode == 0, up.stderr
+        assert gw.status()["warden"] is not None
+
+
 def test_stop_takes_over_what_a_killed_anchor_left_when_no_warden_runs(gw):
     assert gw("run", "--detach", "--name", "left", "--", "sh", "-c", "setsid sleep 1000 & sleep 1000").returncode == 0
     wait_for(lambda: gw.service("left")["replicas"][0]["processes"] == 3, why="the tree is up")

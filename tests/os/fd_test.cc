@@ -1,10 +1,12 @@
 #include "os/fd.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <gtest/gtest.h>
 #include <string>
 
@@ -87,12 +89,27 @@ TEST(ReplaceFile, LeavesTheNewWhole) {
 TEST(ReplaceFile, LeavesTheOldWholeWhenItFails) {
   const TempFolder folder;
   ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("old"), 0600));
-  // /dev/full in the way of the new file: every write says ENOSPC.
-  ASSERT_EQ(::symlinkat("/dev/full", folder.dir().get(), "record.new"), 0);
+  // No file may grow beyond two bytes: the write fails in the middle, as on a full disk.
+  struct rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit tiny{2, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tiny), 0);
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
   const auto replaced = replace_file_at(folder.dir(), "record", bytes_of("new"), 0600);
+  ::signal(SIGXFSZ, handler);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   ASSERT_FALSE(replaced);
-  EXPECT_EQ(replaced.error().code.value(), ENOSPC);
+  EXPECT_EQ(replaced.error().code.value(), EFBIG);
   EXPECT_EQ(*read_file_at(folder.dir(), "record"), "old");
+}
+
+TEST(ReplaceFile, WritesThroughNoLinkThatSomebodyLaidThere) {
+  const TempFolder folder;
+  ASSERT_TRUE(replace_file_at(folder.dir(), "victim", bytes_of("untouched"), 0600));
+  ASSERT_EQ(::symlinkat("victim", folder.dir().get(), "record.new"), 0);
+  ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("new"), 0600));
+  EXPECT_EQ(*read_file_at(folder.dir(), "victim"), "untouched");
+  EXPECT_EQ(*read_file_at(folder.dir(), "record"), "new");
 }
 
 TEST(ReplaceFile, AReaderOfTheOldFileKeepsIt) {

@@ -214,6 +214,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     asked = parser.parse_args()
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("soak: asked to end"))
     with tempfile.TemporaryDirectory(prefix="gpuward-soak-") as folder:
         soak = Soak(Path(folder), asked.seed)
         try:
@@ -221,7 +222,7 @@ def main() -> int:
         except Exception as error:  # whatever it was: tell it with the seed, then clean up
             print(f"soak: FAILED with --seed {asked.seed} after {time.monotonic() - began:.0f} s: {error}")
             print("soak: last steps:", " ".join(soak.steps))
-            print(json.dumps(soak.gw.status(), indent=1)[:6000])
+            print(json.dumps(soak.gw.status())[:6000])
             for name in SERVICES:
                 print(f"--- {name}.log\n" + "\n".join(l for l in soak.gw.log(name).splitlines()[-200:] if "xxxx" not in l)[-2000:])
             return 1
