@@ -2,7 +2,6 @@
 // by gpuward or gpuwardd with its launcher's socket as descriptor 3; its plan comes over that
 // socket, its state goes back over it.
 
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -25,8 +24,7 @@ constexpr int kLauncher = 3;
 Result<os::Fd> lock_folder(const os::Fd& dir) {
   auto lock = os::Fd::open_at(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
   if (!lock) return lock;
-  if (::flock(lock->get(), LOCK_EX | LOCK_NB) < 0)
-    return fail(Errc::refused, "start: it runs already");
+  if (!os::lock(*lock)) return fail(Errc::refused, "start: it runs already");
   return lock;
 }
 

@@ -1,5 +1,7 @@
 #include "os/fd.h"
 
+#include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -127,6 +129,16 @@ Result<std::string_view> read_small_at(const Fd& dir, const char* name, std::spa
     filled += static_cast<std::size_t>(n);
   }
   return std::string_view(buffer.data(), filled);
+}
+
+Result<void> lock(const Fd& file, std::chrono::milliseconds patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (::flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return fail(last_error("lock"));
+    if (std::chrono::steady_clock::now() >= until) return fail(error_from(EWOULDBLOCK, "lock"));
+    ::poll(nullptr, 0, 2);
+  }
+  return {};
 }
 
 Result<void> replace_file_at(const Fd& dir, const char* name, std::span<const std::byte> bytes,

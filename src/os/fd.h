@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -63,6 +64,13 @@ struct Pipe {
 Result<Pipe> make_pipe(int flags = 0);
 
 /// Writes all of @p bytes, retrying on EINTR and short writes.
+inline constexpr auto kDyingOwner = std::chrono::milliseconds(500);
+
+/// Takes the whole-file lock of flock(2) for as long as @p file is open. Waits a moment: an owner
+/// that was just killed holds it until the kernel has taken its files apart.
+/// Errors: EWOULDBLOCK when somebody holds it still after @p patience.
+Result<void> lock(const Fd& file, std::chrono::milliseconds patience = kDyingOwner);
+
 Result<void> write_all(const Fd& fd, std::span<const std::byte> bytes, std::string_view what);
 Result<void> write_all(const Fd& fd, std::string_view text, std::string_view what);
 

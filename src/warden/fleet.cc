@@ -8,6 +8,7 @@ namespace gpuward::warden {
 namespace {
 
 constexpr auto kAnswerWithin = std::chrono::seconds(2);
+constexpr auto kAdoptAgain = std::chrono::seconds(1);
 constexpr auto kReviveWindow = std::chrono::minutes(1);
 constexpr std::size_t kMostRevivals = 5;
 
@@ -86,6 +87,20 @@ void Fleet::on_gone(const std::string& name) {
   changed();
 }
 
+// A tree without an anchor is not left to itself because one try failed.
+void Fleet::adopt_again_later() {
+  retry_.expires_after(kAdoptAgain);
+  retry_.async_wait([this](const boost::system::error_code& code) {
+    if (code) return;
+    for (auto& [name, member] : members_) {
+      if (member.alive || !member.seen) continue;
+      adopt_if_unowned(member);
+      revive_if_gone(member);
+    }
+    changed();
+  });
+}
+
 // An anchor that died between two lives of its service, or together with the whole tree, leaves
 // nothing to take over and nobody who would start it again.
 void Fleet::revive_if_gone(Member& member) {
@@ -112,8 +127,9 @@ void Fleet::adopt_if_unowned(Member& member) {
   if (!adopted) {
     member.trouble =
         "its anchor died and its tree could not be taken over: " + adopted.error().message();
-    return;
+    return adopt_again_later();
   }
+  member.trouble.clear();
   watch(member, std::move(adopted->channel));
 }
 

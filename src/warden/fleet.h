@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -39,7 +40,8 @@ class Fleet {
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
   };
 
-  Fleet(asio::io_context& loop, control::Home home) : loop_(loop), home_(std::move(home)) {}
+  Fleet(asio::io_context& loop, control::Home home)
+      : loop_(loop), home_(std::move(home)), retry_(loop) {}
 
   /// Called after every change of any member.
   void on_change(std::function<void()> handler) { on_change_ = std::move(handler); }
@@ -68,6 +70,7 @@ class Fleet {
   void on_body(const std::string& name, const wire::Body& body);
   void on_gone(const std::string& name);
   void adopt_if_unowned(Member& member);
+  void adopt_again_later();
   void revive_if_gone(Member& member);
   void answer_memory(Member& member);
   void witness(Member& member);
@@ -79,6 +82,7 @@ class Fleet {
   std::map<std::string, Member> members_;
   GpuSnapshot gpu_;
   std::function<void()> on_change_;
+  asio::steady_timer retry_;  ///< of adoptions that failed
 };
 
 }  // namespace gpuward::warden

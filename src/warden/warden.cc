@@ -1,7 +1,5 @@
 #include "warden/warden.h"
 
-#include <poll.h>
-#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +17,6 @@ namespace {
 
 // While memory is awaited the cards are looked at this often.
 constexpr auto kLookAgain = std::chrono::milliseconds(50);
-constexpr auto kDyingWarden = std::chrono::milliseconds(500);
 // Beyond what the services need themselves: the ladder, the proof of memory, one look at the clock.
 constexpr auto kStopSlack = std::chrono::seconds(20);
 
@@ -27,16 +24,6 @@ std::string render_all(const std::vector<config::Problem>& problems) {
   std::string text;
   for (const auto& problem : problems) text += config::render(problem) + "\n";
   return text;
-}
-
-// One that was just killed holds its lock until the kernel has taken it apart.
-bool lock_soon(const os::Fd& file) {
-  const Instant until = os::now() + kDyingWarden;
-  while (::flock(file.get(), LOCK_EX | LOCK_NB) < 0) {
-    if (os::now() >= until) return false;
-    ::poll(nullptr, 0, 5);
-  }
-  return true;
 }
 
 }  // namespace
@@ -53,7 +40,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   if (auto ready = control::prepare_home(home_); !ready) return ready.error().message();
   auto lock = os::Fd::open(home_.run + "/warden.lock", O_RDWR | O_CREAT, 0600);
   if (!lock) return lock.error().message();
-  if (!lock_soon(*lock)) return "a warden runs already; see: gpuward status";
+  if (!os::lock(*lock)) return "a warden runs already; see: gpuward status";
   lock_ = std::move(*lock);
 
   const std::vector<std::filesystem::path> paths(files.begin(), files.end());
