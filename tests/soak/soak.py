@@ -220,11 +220,11 @@ def main() -> int:
         try:
             soak.run(began + asked.minutes * 60)
         except Exception as error:  # whatever it was: tell it with the seed, then clean up
-            print(f"soak: FAILED with --seed {asked.seed} after {time.monotonic() - began:.0f} s: {error}")
-            print("soak: last steps:", " ".join(soak.steps))
-            print(json.dumps(soak.gw.status())[:6000])
             for name in SERVICES:
-                print(f"--- {name}.log\n" + "\n".join(l for l in soak.gw.log(name).splitlines()[-200:] if "xxxx" not in l)[-2000:])
+                print(f"--- {name}.log\n" + "\n".join(l for l in soak.gw.log(name).splitlines()[-60:] if "xxxx" not in l)[-1000:])
+            print(json.dumps(soak.gw.status())[:6000])
+            print("soak: last steps:", " ".join(soak.steps))
+            print(f"soak: FAILED with --seed {asked.seed} after {time.monotonic() - began:.0f} s: {error}")
             return 1
         finally:
             soak.clean()
