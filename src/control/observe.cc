@@ -140,7 +140,7 @@ Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
   auto channel = connect_anchor(folder);
   if (!channel) return view;  // it is just ending: the record says as much
   AnchorRequest request;
-  GPUWARD_TRY(channel->send(request, deadline));
+  if (!channel->send(request, deadline)) return view;
   if (auto state = next_state(*channel, deadline)) view.state = *state;
   return view;
 }

@@ -12,6 +12,11 @@ constexpr auto kAdoptAgain = std::chrono::seconds(1);
 constexpr auto kReviveWindow = std::chrono::minutes(1);
 constexpr std::size_t kMostRevivals = 5;
 
+bool unowned(const Fleet::Member& member) {
+  return !member.alive && member.seen && !is_over(member.state.phase) &&
+         control::tree_lives(member.state);
+}
+
 }  // namespace
 
 void Fleet::configure(std::vector<ServiceModel> services) {
@@ -26,19 +31,10 @@ Result<void> Fleet::adopt_all() {
   auto folders = control::list_anchors(home_);
   if (!folders) return fail(std::move(folders).error());
   for (const auto& folder : *folders) {
-    auto view = control::view_anchor(folder, os::now() + kAnswerWithin);
-    if (!view) continue;  // a folder without a record: nothing was ever started there
     Member& member = members_[folder.service];
     member.folder = folder;
-    member.plan = view->plan;
-    member.state = view->state;
-    member.seen = true;
-    if (!view->alive) {
-      if (!view->other_boot) adopt_if_unowned(member);
-      continue;
-    }
-    auto channel = control::connect_anchor(folder);
-    if (channel) watch(member, std::move(*channel));
+    take_over(member);
+    if (!member.seen && !member.model) members_.erase(folder.service);
   }
   return {};
 }
@@ -82,7 +78,7 @@ void Fleet::on_gone(const std::string& name) {
   if (member == nullptr) return;
   member->alive = false;
   member->link.reset();
-  adopt_if_unowned(*member);  // at once: a service that prints needs a reader (harm.md 18)
+  take_over(*member);  // at once: a service that prints needs a reader (harm.md 18)
   revive_if_gone(*member);
   changed();
 }
@@ -94,7 +90,7 @@ void Fleet::adopt_again_later() {
     if (code) return;
     for (auto& [name, member] : members_) {
       if (member.alive || !member.seen) continue;
-      adopt_if_unowned(member);
+      take_over(member);
       revive_if_gone(member);
     }
     changed();
@@ -121,16 +117,33 @@ void Fleet::revive_if_gone(Member& member) {
   (void)start(member.folder.service);  // a failure is kept in Member::trouble
 }
 
-void Fleet::adopt_if_unowned(Member& member) {
-  if (is_over(member.state.phase) || !control::tree_lives(member.state)) return;
+// The record is read anew: it is written before each act, the last news came after one.
+void Fleet::take_over(Member& member) {
+  auto view = control::view_anchor(member.folder, os::now() + kAnswerWithin);
+  if (!view) return;  // a folder without a record: nothing was ever started there
+  member.plan = std::move(view->plan);
+  member.state = view->state;
+  member.seen = true;
+  if (view->alive && connect(member)) return;
+  if (view->other_boot || is_over(member.state.phase) || !control::tree_lives(member.state)) return;
+  // Dead, or dying: the anchor that adopts waits a moment for the lock.
   auto adopted = control::adopt_anchor(member.folder);
-  if (!adopted) {
-    member.trouble =
-        "its anchor died and its tree could not be taken over: " + adopted.error().message();
-    return adopt_again_later();
+  if (adopted) {
+    member.trouble.clear();
+    return watch(member, std::move(adopted->channel));
   }
+  if (connect(member)) return;  // it was only coming up
+  member.trouble =
+      "its anchor died and its tree could not be taken over: " + adopted.error().message();
+  adopt_again_later();
+}
+
+bool Fleet::connect(Member& member) {
+  auto channel = control::connect_anchor(member.folder);
+  if (!channel) return false;
   member.trouble.clear();
-  watch(member, std::move(adopted->channel));
+  watch(member, std::move(*channel));
+  return member.alive;
 }
 
 void Fleet::changed() {
@@ -185,6 +198,8 @@ void Fleet::witness(Member& member) {
 Result<void> Fleet::start(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "start '" + name + "': no such service");
+  if (unowned(*member)) take_over(*member);
+  if (unowned(*member)) return fail(Errc::refused, member->trouble);
   if (member->alive && !is_over(member->state.phase)) return {};
   if (!member->model)
     return fail(Errc::refused,
@@ -219,6 +234,7 @@ Result<void> Fleet::request(const std::string& name, AnchorRequest::What what) {
 }
 
 Result<void> Fleet::stop(const std::string& name) {
+  if (Member* member = find(name); member != nullptr && unowned(*member)) take_over(*member);
   return request(name, AnchorRequest::What::stop);
 }
 

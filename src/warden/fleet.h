@@ -69,7 +69,10 @@ class Fleet {
   void watch(Member& member, control::Channel channel);
   void on_body(const std::string& name, const wire::Body& body);
   void on_gone(const std::string& name);
-  void adopt_if_unowned(Member& member);
+  /// Connects to the anchor of @p member, or takes over the living tree of a dead one. Where that
+  /// fails, Member::trouble says why, and it is tried again.
+  void take_over(Member& member);
+  bool connect(Member& member);
   void adopt_again_later();
   void revive_if_gone(Member& member);
   void answer_memory(Member& member);

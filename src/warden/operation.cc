@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "control/observe.h"
 #include "os/process.h"
 
 namespace gpuward::warden {
@@ -49,7 +50,9 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
   const AnchorState& state = member.state;
   if (!member.alive) {
     orders_.erase(name);
-    return fleet.start(name);
+    const bool unowned = member.seen && !is_over(state.phase) && control::tree_lives(state);
+    auto started = fleet.start(name);
+    if (!started || !unowned || what_ != What::restart) return started;
   }
   Order order{member.connections, state.restart_orders, state.generation};
   order.after_end = state.stop_asked || is_over(state.phase);
@@ -64,9 +67,10 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
 
 Result<void> Operation::order_stop(Fleet& fleet, const std::string& name,
                                    const Fleet::Member& member) {
+  auto asked = fleet.stop(name);
   if (member.alive)
     orders_[name] = {member.connections, member.state.restart_orders, member.state.generation};
-  return fleet.stop(name);
+  return asked;
 }
 
 bool Operation::heard(const Order& order, const AnchorState& state) const {

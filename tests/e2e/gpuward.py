@@ -55,7 +55,7 @@ class Gpuward:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"gpuward-anchor") and words[1].startswith(str(self.home).encode()):
+            if words[0].endswith(b"gpuward-anchor") and words[-2].startswith(str(self.home).encode()):
                 found.append(int(entry.name))
         return found
 

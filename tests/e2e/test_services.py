@@ -1,5 +1,6 @@
 """The warden: services from TOML, from start to proof."""
 
+import fcntl
 import json
 import os
 import pty
@@ -188,6 +189,22 @@ def test_up_beside_a_warden_that_is_just_dying(gw):
         up = gw("up")
         assert up.returncode == 0, up.stderr
         assert gw.status()["warden"] is not None
+
+
+def test_up_beside_an_anchor_that_is_just_dying(gw):
+    """Its lock is still held, its socket answers no more: the tree is taken over once the lock is free."""
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    replica = gw.service("sleeper")["replicas"][0]
+    os.kill(gw.status()["warden"]["pid"], signal.SIGKILL)
+    wait_for(lambda: gw.status()["warden"] is None, why="the warden is gone")
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    with next(gw.home.glob("**/sleeper.0/lock")).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        gw("up")
+    wait_for(lambda: gw.service("sleeper")["verdict"] == "HEALTHY" and gw.anchors(), why="it is taken over")
+    assert gw.service("sleeper")["replicas"][0]["main_pid"] == replica["main_pid"]
 
 
 def test_stop_takes_over_what_a_killed_anchor_left_when_no_warden_runs(gw):
