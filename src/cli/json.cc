@@ -2,6 +2,8 @@
 
 #include <boost/json.hpp>
 
+#include "base/utf8.h"
+
 namespace gpuward::cli {
 namespace {
 
@@ -78,7 +80,7 @@ std::string status_json(const StatusReport& report, Instant now) {
   json::array services;
   for (const auto& service : report.services) services.push_back(service_json(service));
   root["services"] = std::move(services);
-  return json::serialize(root) + "\n";
+  return printable(json::serialize(root)) + "\n";
 }
 
 std::string stop_json(const std::vector<NamedReceipt>& receipts) {
@@ -102,7 +104,7 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
                     {"forced", receipt.forced},
                     {"duration_seconds", std::chrono::duration<double>(receipt.duration).count()}});
   }
-  return json::serialize(json::object{{"receipts", std::move(list)}}) + "\n";
+  return printable(json::serialize(json::object{{"receipts", std::move(list)}})) + "\n";
 }
 
 }  // namespace gpuward::cli

@@ -189,8 +189,6 @@ int logs(const LogsOptions& options) {
   int code = 0;
   const auto home = home_or_complain(&code);
   if (!home) return code;
-  if (!is_service_name(options.service))
-    return complain(Error(Errc::not_found, "find service '" + options.service + "'"));
   const std::string path = home->log + "/" + options.service + ".log";
   if (::access(path.c_str(), R_OK) < 0) return complain(last_error("read the log", path));
   auto log = LogFollower::before_end(path, options.lines);

@@ -4,11 +4,13 @@
 #include <CLI/CLI.hpp>
 
 #include "base/units.h"
+#include "base/utf8.h"
 #include "cli/demo.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
 #include "cli/run.h"
 #include "cli/service_commands.h"
+#include "domain/service.h"
 
 namespace {
 
@@ -29,9 +31,19 @@ struct Options {
   cli::DemoOptions demo;
 };
 
+CLI::Validator service_name() {
+  return {[](const std::string& name) {
+            return is_service_name(name)
+                       ? std::string()
+                       : "'" + printable(name) + "' cannot be the name of a service";
+          },
+          ""};
+}
+
 void add_looks(CLI::App& app, Options& options, int& exit_code) {
   auto* status = app.add_subcommand("status", "what every service does, with evidence");
-  status->add_option("service", options.status.services, "only these, with their trees");
+  status->add_option("service", options.status.services, "only these, with their trees")
+      ->check(service_name());
   status->add_flag("--json", options.status.json, "for programs");
   status->add_flag("-w,--watch", options.status.watch, "again each second, until Ctrl-C");
   status->callback([&] { exit_code = cli::status(options.status); });
@@ -42,7 +54,7 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
   ps->callback([&] { exit_code = cli::ps(options.ps_json); });
 
   auto* logs = app.add_subcommand("logs", "what a service printed");
-  logs->add_option("service", options.logs.service)->required();
+  logs->add_option("service", options.logs.service)->required()->check(service_name());
   logs->add_flag("-f,--follow", options.logs.follow, "go on as it prints");
   logs->add_option("-n,--lines", options.logs.lines, "how many lines to begin with")
       ->capture_default_str();
@@ -79,7 +91,8 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
         Command{"down", "stop every service, then the warden", cli::down}}) {
     auto* command = app.add_subcommand(name, what);
     const bool all = std::string_view(name) == "down";
-    if (!all) command->add_option("service", options.service.services)->required();
+    if (!all)
+      command->add_option("service", options.service.services)->required()->check(service_name());
     command->add_option("--timeout", options.timeout, "give up waiting after this long, as in 30s");
     if (act != cli::start)
       command->add_flag("--json", options.service.json, "the receipts, for programs");

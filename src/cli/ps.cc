@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <map>
 
+#include "base/utf8.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
 #include "control/gpu_look.h"
@@ -144,7 +145,7 @@ void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
                              {"phantom_bytes", std::move(phantom)},
                              {"visible", snapshot.sight == GpuSight::visible},
                              {"note", or_null(describe(snapshot.sight, snapshot.detail))}};
-  std::printf("%s\n", json::serialize(root).c_str());
+  std::printf("%s\n", printable(json::serialize(root)).c_str());
 }
 
 void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {

@@ -1,5 +1,6 @@
 #include "cli/receipt.h"
 
+#include "base/utf8.h"
 #include "domain/report.h"
 
 namespace gpuward::cli {
@@ -39,7 +40,7 @@ void print_survivors(const std::string& service, const Receipt& receipt) {
   std::fprintf(stderr, "gpuward: not proven: processes of '%s' are left\n", service.c_str());
   for (const auto& survivor : receipt.survivors) {
     std::fprintf(stderr, "  pid %d (%s), state %c", survivor.pid.number,
-                 std::string(survivor.name.view()).c_str(), static_cast<char>(survivor.state));
+                 printable(survivor.name.view()).c_str(), static_cast<char>(survivor.state));
     if (!survivor.wchan.empty())
       std::fprintf(stderr, ", waits in %s", std::string(survivor.wchan.view()).c_str());
     std::fputc('\n', stderr);

@@ -4,10 +4,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
 
+#include "base/utf8.h"
 #include "os/kernel.h"
 
 namespace gpuward::os {
@@ -97,15 +99,10 @@ Result<std::string> read_command(Pid pid, std::size_t limit) {
   if (text.empty()) {
     auto stat = read_stat(pid);
     if (!stat) return fail(std::move(stat).error());
-    return "[" + std::string(stat->name.view()) + "]";
+    return "[" + printable(stat->name.view()) + "]";
   }
-  for (char& c : text) {
-    if (c == '\0')
-      c = ' ';
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      c = '?';
-  }
-  return text;
+  std::ranges::replace(text, '\0', ' ');
+  return printable(text);
 }
 
 Text<40> read_wchan(Pid pid) {

@@ -32,7 +32,7 @@ std::optional<ProcStat> parse_stat(std::string_view text);
 /// Errors: ENOENT or ESRCH when there is no such process. Allocates nothing.
 Result<ProcStat> read_stat(Pid pid);
 
-/// The command line with single spaces, unprintable bytes as '?', at most @p limit bytes; "[name]"
+/// The command line with single spaces, made printable(), at most @p limit bytes; "[name]"
 /// for kernel threads and zombies.
 Result<std::string> read_command(Pid pid, std::size_t limit = 4096);
 

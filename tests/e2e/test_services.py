@@ -207,6 +207,20 @@ def test_up_beside_an_anchor_that_is_just_dying(gw):
     assert gw.service("sleeper")["replicas"][0]["main_pid"] == replica["main_pid"]
 
 
+def test_what_processes_call_themselves_is_valid_utf8_and_harmless(gw):
+    nasty = b"\xff\x1b[2J\xe2\x80\xaeend"
+    run = subprocess.run([BIN / "gpuward", "run", "--detach", "--name", "nasty", "--", "sh", "-c", "sleep 1000; :", nasty],
+                         env=gw.env, capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    for words in (["status", "nasty"], ["status", "--json"]):
+        seen = subprocess.run([BIN / "gpuward", *words], env=gw.env, capture_output=True, check=True).stdout
+        assert "\x1b" not in seen.decode()
+        assert "end" in seen.decode()
+    refused = gw("status", "a\x1b[2J")
+    assert refused.returncode == 2
+    assert "'a?[2J' cannot be the name of a service" in refused.stderr
+
+
 def test_stop_takes_over_what_a_killed_anchor_left_when_no_warden_runs(gw):
     assert gw("run", "--detach", "--name", "left", "--", "sh", "-c", "setsid sleep 1000 & sleep 1000").returncode == 0
     wait_for(lambda: gw.service("left")["replicas"][0]["processes"] == 3, why="the tree is up")

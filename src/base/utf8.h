@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace gpuward {
+
+/// One code point of a text from outside, safe to show.
+struct Glyph {
+  std::string_view bytes;
+  char32_t code = 0;
+};
+
+/// Takes one code point from the front of @p text, which must not be empty. What is not UTF-8 (RFC
+/// 3629; one byte is taken), a control character other than the tab, and a character that turns the
+/// direction of text come back as "?". `bytes` points into @p text or is static.
+Glyph take_glyph(std::string_view& text);
+
+/// @p text as one line of valid UTF-8 that no terminal and no reader of JSON stumbles over: as
+/// take_glyph() gives it, tabs as blanks. For everything that others chose: names of processes,
+/// arguments, words of the user.
+std::string printable(std::string_view text);
+
+}  // namespace gpuward
