@@ -144,8 +144,10 @@ class Foreground {
 
   int done() {
     log_.print_new();
-    if (asked_ && state_.receipt.generation != 0)
-      print_receipt(stderr, plan_.service, state_.receipt);
+    const Receipt& receipt = state_.receipt;
+    const bool left_some = receipt.processes_ended > 1 || !receipt.survivors.empty();
+    if (receipt.generation != 0 && (asked_ || left_some))
+      print_receipt(stderr, plan_.service, receipt);
     const int code = exit_code_of(state_, plan_, true);
     if (state_.phase != Phase::unkillable) {
       launched_.channel = control::Channel(os::Fd());

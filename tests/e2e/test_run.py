@@ -59,7 +59,9 @@ def test_children_that_left_session_and_parent_go_with_main(gw):
     done = gw("run", "--name", "left", "--", "python3", "-c", LEFTOVERS + "sys.exit(3)")
     assert done.returncode == 3
     pids = pids_in(done.stdout)
+    assert len(pids) == 6
     assert not [pid for pid in pids if alive(pid)]
+    assert "left: ended 7 processes" in done.stderr, "what main left behind is told, though nobody asked to stop"
 
 
 def test_a_detached_tree_is_seen_stopped_and_proven_without_a_warden(gw):
