@@ -131,6 +131,8 @@ int complain_about_missing(const StatusReport& report, const std::vector<std::st
   return code;
 }
 
+}  // namespace
+
 Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services) {
   auto channel = connect_warden(home);
   if (!channel) return report_by_anchors(home, services);
@@ -143,6 +145,8 @@ Result<StatusReport> look(const control::Home& home, const std::vector<std::stri
     return fail(std::move(answer).error());
   return report_by_anchors(home, services);
 }
+
+namespace {
 
 int print_look(const control::Home& home, const StatusOptions& options) {
   const auto report = look(home, options.services);

@@ -3,6 +3,10 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+#include "control/home.h"
+#include "domain/report.h"
+
 // The commands that only look: status, logs, check.
 
 namespace gpuward::cli {
@@ -15,6 +19,10 @@ struct StatusOptions {
 /// Asks the warden, or the anchors where none runs ("warden: none"). 1 for an unknown service; 0
 /// when a watch ends by Ctrl-C, TERM or because nobody reads it.
 int status(const StatusOptions& options);
+
+/// What every service does, or the named ones: asked of the warden, or of the anchors where none
+/// runs. Errors: a warden that does not answer in time, a run folder that cannot be read.
+Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services);
 
 struct LogsOptions {
   std::string service;

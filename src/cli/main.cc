@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 #include "base/utf8.h"
+#include "cli/completion.h"
 #include "cli/demo.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
@@ -27,6 +28,7 @@ struct Options {
   cli::LogsOptions logs;
   std::vector<std::string> check_files;
   std::string timeout;
+  std::string shell;
   bool ps_json = false;
   cli::DemoOptions demo;
 };
@@ -70,6 +72,18 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
       "check", "find every problem of a configuration without starting anything");
   check->add_option("file", options.check_files, "default: all *.toml of the etc folder");
   check->callback([&] { exit_code = cli::check(options.check_files); });
+}
+
+void add_completion(CLI::App& app, Options& options, int& exit_code) {
+  auto* script =
+      app.add_subcommand("completion", "the script that lets your shell complete gpuward");
+  script->add_option("shell", options.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  script->footer(
+      "bash: source <(gpuward completion bash), in ~/.bashrc; zsh likewise in ~/.zshrc,\n"
+      "after compinit; fish: gpuward completion fish | source, in config.fish");
+  script->callback([&] { exit_code = cli::completion(options.shell); });
 }
 
 void add_services(CLI::App& app, Options& options, int& exit_code) {
@@ -141,7 +155,11 @@ int main(int argc, char** argv) {
   run_command->callback([&] { exit_code = cli::run(run); });
   add_services(app, options, exit_code);
   add_looks(app, options, exit_code);
+  add_completion(app, options, exit_code);
 
+  // Before the parser: the words of an unfinished line are not for it.
+  if (argc > 2 && argv[1] == std::string_view("__complete"))
+    return cli::complete(app, {argv + 2, argv + argc});
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
