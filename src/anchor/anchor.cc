@@ -13,6 +13,7 @@
 #include <csignal>
 
 #include "anchor/record.h"
+#include "control/anchors.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
@@ -38,7 +39,8 @@ Result<os::Fd> watch_signals() {
 
 // A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
 Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
-  auto record = read_record(dir);
+  auto record = control::read_record(dir);
+  if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
   if (!record || record->boot_id.view() != boot_id) return {};
   if (record->state.main && os::lives(record->state.main)) {
     Error error(Errc::refused, "start: the last generation's main still lives, pid ");
@@ -137,7 +139,7 @@ Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd 
 }
 
 Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
-  auto record = read_record(dir);
+  auto record = control::read_record(dir);
   if (!record) return fail(std::move(record).error());
   const AnchorState last = record->state;
   const bool restored = record->ever_restored;

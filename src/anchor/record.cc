@@ -23,16 +23,6 @@ Result<os::Fd> open_journal(const os::Fd& dir) {
 
 }  // namespace
 
-Result<AnchorRecord> read_record(const os::Fd& dir) {
-  auto text = os::read_file_at(dir, "record", wire::kMaxSmall + 64);
-  if (!text) return fail(std::move(text).error());
-  const auto bytes = std::as_bytes(std::span(*text));
-  if (bytes.size() < wire::kFrameHeader) return fail(Errc::bad_message, "read the record");
-  auto body = wire::open_body(bytes.subspan(wire::kFrameHeader));
-  if (!body) return fail(std::move(body).error());
-  return wire::decode<AnchorRecord>(*body);
-}
-
 Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
                           const AnchorState& state, bool ever_restored) {
   // Field by field, as fields(AnchorRecord) has them: a record of its own would copy the plan.

@@ -13,8 +13,6 @@
 
 namespace gpuward::anchor {
 
-Result<AnchorRecord> read_record(const os::Fd& dir);
-
 /// Replaces the record in @p dir by rename: a reader sees the old one or the new one, whole.
 Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
                           const AnchorState& state, bool ever_restored);

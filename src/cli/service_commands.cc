@@ -145,7 +145,12 @@ int stop_without_warden(const control::Home& home, const ServiceOptions& options
   std::vector<NamedReceipt> receipts;
   for (const auto& name : options.services) {
     auto folder = std::ranges::find(*folders, name, &control::AnchorFolder::service);
-    if (folder == folders->end()) {
+    const auto lost = control::lost_tree(
+        home, folder == folders->end() ? control::anchor_folder(home, name, 0) : *folder);
+    if (lost) {
+      std::fprintf(stderr, "gpuward: %s: not proven: %s\n", name.c_str(), lost->c_str());
+      code = kNotProven;
+    } else if (folder == folders->end()) {
       std::fprintf(stderr, "gpuward: %s: no such service (and no warden runs)\n", name.c_str());
       code = std::max(code, kFailed);
     } else if (!control::anchor_lives(*folder)) {

@@ -108,7 +108,13 @@ Result<std::vector<AnchorFolder>> list_anchors(const Home& home) {
 }
 
 Result<AnchorRecord> read_record(const AnchorFolder& folder) {
-  auto text = os::read_file(folder.path + "/record", wire::kMaxSmall + 64);
+  auto dir = os::Fd::open(folder.path, O_RDONLY | O_DIRECTORY);
+  if (!dir) return fail(std::move(dir).error());
+  return read_record(*dir);
+}
+
+Result<AnchorRecord> read_record(const os::Fd& dir) {
+  auto text = os::read_regular_at(dir, "record", wire::kMaxSmall + 64);
   if (!text) return fail(std::move(text).error());
   const auto bytes = std::as_bytes(std::span(*text));
   if (bytes.size() < wire::kFrameHeader) return fail(Errc::bad_message, "read the record");
@@ -124,8 +130,10 @@ bool anchor_lives(const AnchorFolder& folder) {
 
 std::vector<JournalEntry> read_journal(const AnchorFolder& folder) {
   std::vector<JournalEntry> entries;
-  for (const char* name : {"/journal.old", "/journal"}) {
-    auto text = os::read_file(folder.path + name, 4 << 20);
+  auto dir = os::Fd::open(folder.path, O_RDONLY | O_DIRECTORY);
+  if (!dir) return entries;
+  for (const char* name : {"journal.old", "journal"}) {
+    auto text = os::read_regular_at(*dir, name, 4 << 20);
     if (!text) continue;
     auto bytes = std::as_bytes(std::span(*text));
     while (bytes.size() >= wire::kFrameHeader) {
@@ -160,6 +168,14 @@ std::vector<EnvVar> own_environment() {
   return env;
 }
 
+Result<std::string> cgroup_name(const Home& home, const std::string& service,
+                                std::uint32_t replica) {
+  struct stat info{};
+  if (::stat(home.run.c_str(), &info) < 0) return fail(last_error("stat", home.run));
+  return "gpuward." + service + "." + std::to_string(replica) + "." + std::to_string(info.st_dev) +
+         "-" + std::to_string(info.st_ino);
+}
+
 Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica, const Home& home,
                              const LaunchContext& context) {
   LaunchPlan plan;
@@ -188,11 +204,9 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.by_warden = context.by_warden;
   plan.uid = ::geteuid();
 
-  // Installs side by side must not share a cgroup: the run folder's identity goes into the name.
-  struct stat info{};
-  if (::stat(home.run.c_str(), &info) < 0) return fail(last_error("stat", home.run));
-  plan.cgroup_name = std::string("gpuward.") + service.name + "." + std::to_string(replica) + "." +
-                     std::to_string(info.st_dev) + "-" + std::to_string(info.st_ino);
+  auto group = cgroup_name(home, service.name, replica);
+  if (!group) return fail(std::move(group).error());
+  plan.cgroup_name = std::move(*group);
 
   if (wants_port(service)) {
     auto port = os::free_loopback_port();

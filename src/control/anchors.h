@@ -27,8 +27,10 @@ AnchorFolder anchor_folder(const Home& home, const std::string& service, std::ui
 /// over.
 Result<std::vector<AnchorFolder>> list_anchors(const Home& home);
 
-/// ENOENT when there is none yet; Errc::bad_message when it is damaged.
+/// ENOENT when there is none yet; Errc::bad_message when it is damaged. @p dir: the anchor's
+/// folder.
 Result<AnchorRecord> read_record(const AnchorFolder& folder);
+Result<AnchorRecord> read_record(const os::Fd& dir);
 
 /// Does an anchor hold this folder now? By its lock, which the kernel releases when it dies.
 bool anchor_lives(const AnchorFolder& folder);
@@ -47,6 +49,11 @@ struct LaunchContext {
 };
 /// The environment of this process.
 std::vector<EnvVar> own_environment();
+
+/// What the cgroup of a replica is called. Installs side by side must not share one: the run
+/// folder's identity is part of the name.
+Result<std::string> cgroup_name(const Home& home, const std::string& service,
+                                std::uint32_t replica);
 
 /// Turns a service into a plan: picks a port where {port} is wanted, applies the venv, makes paths
 /// absolute, and proves that the ports of `ready` are free.

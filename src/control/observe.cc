@@ -164,6 +164,30 @@ bool tree_lives(const AnchorState& state) {
   return populated && *populated;
 }
 
+std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder) {
+  auto record = read_record(folder);
+  if (record) return std::nullopt;
+  const auto name = cgroup_name(home, folder.service, folder.replica);
+  const auto group = name ? os::find_populated_cgroup(*name) : std::nullopt;
+  const bool damaged = record.error().code.value() != ENOENT;
+  if (!group && !damaged) return std::nullopt;
+  std::string text = damaged ? "its record is damaged" : "its record is gone";
+  if (!group)
+    return text + ": whether processes of it live cannot be told; once none does, remove " +
+           folder.path;
+  AnchorState state;
+  state.cgroup.append(group->path());
+  state.cgroup_kind = static_cast<std::uint8_t>(group->kind());
+  std::uint32_t total = 0;
+  const auto tree = read_tree(state, 5, &total);
+  text += ", and " + std::to_string(total) + (total == 1 ? " process" : " processes") +
+          " of it run on unowned:";
+  for (const auto& process : tree)
+    text += " " + std::to_string(process.pid.number) + " (" + process.command.substr(0, 60) + ")";
+  if (total > tree.size()) text += " ...";
+  return text + "; end them by hand (cgroup " + group->path() + ")";
+}
+
 ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,
                         const GpuSnapshot& gpu, Instant now) {
   ServiceReport report;

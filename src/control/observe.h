@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "control/anchors.h"
@@ -28,6 +30,11 @@ std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
 
 /// Does a process of this tree live, although its anchor may be dead?
 bool tree_lives(const AnchorState& state);
+
+/// What is known of a replica whose record is lost, as a sentence for people that names what lives
+/// and the way out; none when its record is sound, or nothing speaks for it ever having run. Asks
+/// the cgroup hierarchy by name: meant for when something is to be started, stopped or taken over.
+std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder);
 
 /// The report on one service from its replicas. @p gpu may be empty.
 ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,

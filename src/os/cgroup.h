@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -88,5 +89,10 @@ struct CgroupPlace {
 /// Finds the strongest place: our own group on cgroup2, else our own group on the v1 freezer.
 /// Tries by making and removing a group there. Honours the kernel mask.
 CgroupPlace find_cgroup_place();
+
+/// The populated group called @p name, wherever it stands below the mounts of cgroup2 and of the v1
+/// freezer; none when there is none or none that may be read. Walks every group: for the rare case
+/// that nobody knows the path any more. @p name must be one that nobody else uses.
+std::optional<Cgroup> find_populated_cgroup(std::string_view name);
 
 }  // namespace gpuward::os

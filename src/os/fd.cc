@@ -105,9 +105,12 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
   return read_file(path.c_str(), limit);
 }
 
-Result<std::string> read_file_at(const Fd& dir, const char* name, std::size_t limit) {
-  auto file = Fd::open_at(dir, name, O_RDONLY);
+Result<std::string> read_regular_at(const Fd& dir, const char* name, std::size_t limit) {
+  auto file = Fd::open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!file) return fail(std::move(file).error());
+  struct stat info{};
+  if (::fstat(file->get(), &info) < 0) return fail(last_error("stat", name));
+  if (!S_ISREG(info.st_mode)) return fail(error_from(EINVAL, "read", name));
   return read_all(*file, name, limit);
 }
 

@@ -78,7 +78,8 @@ Result<void> write_all(const Fd& fd, std::string_view text, std::string_view wha
 /// Errors: as open(2) and read(2); EFBIG when there is more than @p limit.
 Result<std::string> read_file(const char* path, std::size_t limit = 1 << 20);
 Result<std::string> read_file(const std::string& path, std::size_t limit = 1 << 20);
-Result<std::string> read_file_at(const Fd& dir, const char* name, std::size_t limit = 1 << 20);
+/// EINVAL for what is no regular file, ELOOP for a link: a FIFO laid there would be waited on.
+Result<std::string> read_regular_at(const Fd& dir, const char* name, std::size_t limit = 1 << 20);
 
 /// Reads into @p buffer without allocating; the view ends at the file's or the buffer's end.
 Result<std::string_view> read_small(const char* path, std::span<char> buffer);

@@ -34,8 +34,13 @@ Result<void> Fleet::adopt_all() {
     Member& member = members_[folder.service];
     member.folder = folder;
     take_over(member);
-    if (!member.seen && !member.model) members_.erase(folder.service);
   }
+  for (auto& [name, member] : members_)
+    if (!member.seen) member.trouble = control::lost_tree(home_, member.folder).value_or("");
+  std::erase_if(members_, [](const auto& item) {
+    const Member& member = item.second;
+    return !member.model && !member.seen && member.trouble.empty();
+  });
   return {};
 }
 
@@ -201,6 +206,10 @@ Result<void> Fleet::start(const std::string& name) {
   if (unowned(*member)) take_over(*member);
   if (unowned(*member)) return fail(Errc::refused, member->trouble);
   if (member->alive && !is_over(member->state.phase)) return {};
+  if (auto lost = control::lost_tree(home_, member->folder)) {
+    member->trouble = *lost;
+    return fail(Errc::refused, *lost);
+  }
   if (!member->model)
     return fail(Errc::refused,
                 "start '" + name + "': it was started by hand and is in no configuration file");

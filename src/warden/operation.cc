@@ -136,6 +136,8 @@ std::optional<ServiceOutcome> Operation::judge_stop(const std::string& name,
   if (member.seen && !is_over(state.phase) && control::tree_lives(state))
     return ServiceOutcome{name, kNotProven, "its anchor died, and its processes live on unowned"};
   const bool ran = orders_.contains(name);
+  if (!ran && !member.trouble.empty() && !member.seen)
+    return ServiceOutcome{name, kNotProven, member.trouble};
   if (!ran) return ServiceOutcome{name, kDone, "was not running"};
   const auto code = static_cast<std::uint8_t>(stop_exit_code(state, member.plan));
   return ServiceOutcome{name, code, code == 0 ? "stopped" : "not proven"};

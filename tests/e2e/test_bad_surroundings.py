@@ -1,11 +1,13 @@
 """What a machine can have wrong with it: folders that cannot be read, a disk that is full."""
 
 import os
+import shutil
+import signal
 import subprocess
 
 import pytest
 
-from gpuward import BIN, Gpuward, alive, wait_for
+from gpuward import BIN, Gpuward, alive, end, wait_for
 
 NOBODY = 65534
 
@@ -65,3 +67,54 @@ command = ["sh", "-c", "seq 1 50000; exec sleep 1000"]
     finally:
         gw("down")
         subprocess.run(["umount", log], check=True)
+
+
+def left_without_a_record(gw, spoil) -> int:
+    """A service whose warden and anchor were killed and whose record `spoil` has spoilt: the pid of its main."""
+    gw.configure('[service.lost]\ncommand = ["sleep", "1000"]\n')
+    assert gw("up").returncode == 0
+    service = gw.service("lost")
+    if service["containment"] != "cgroup":
+        pytest.skip("no right to make cgroups: without its record such a tree has no name")
+    replica = service["replicas"][0]
+    os.kill(gw.status()["warden"]["pid"], signal.SIGKILL)
+    wait_for(lambda: gw.status()["warden"] is None, why="the warden is gone")
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    spoil(next(gw.home.glob("**/lost.0/record")))
+    return replica["main_pid"]
+
+
+def replaced_by_a_fifo(record):
+    record.unlink()
+    os.mkfifo(record)
+
+
+def replaced_by_a_link(record):
+    record.rename(record.with_name("moved"))
+    record.symlink_to("moved")
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda record: record.unlink(),
+    lambda record: record.write_bytes(b""),
+    lambda record: record.write_bytes(os.urandom(500)),
+    lambda record: shutil.rmtree(record.parent),
+    replaced_by_a_fifo,
+    replaced_by_a_link,
+], ids=["removed", "empty", "noise", "whole folder removed", "a FIFO", "a link"])
+@pytest.mark.parametrize("warden", [True, False], ids=["warden", "no warden"])
+def test_a_tree_whose_record_is_lost_is_named_and_never_doubled(gw, spoil, warden):
+    main = left_without_a_record(gw, spoil)
+    try:
+        if warden:
+            up = gw("up", timeout=20)
+            assert up.returncode == 1 and f"{main} (sleep 1000)" in up.stderr, up.stderr
+            start = gw("start", "lost")
+            assert start.returncode == 1 and f"{main} (sleep 1000)" in start.stderr
+            assert gw.service("lost")["verdict"] == "FAILED"
+        stop = gw("stop", "lost", timeout=20)
+        assert stop.returncode == 4 and f"{main} (sleep 1000)" in stop.stderr, stop.stderr
+        assert alive(main) and not gw.anchors()  # neither ended by guess nor started a second time
+    finally:
+        end(main)

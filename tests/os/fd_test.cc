@@ -78,7 +78,7 @@ TEST(ReplaceFile, LeavesTheNewWhole) {
   const TempFolder folder;
   ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("a long first record"), 0600));
   ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("second"), 0600, true));
-  EXPECT_EQ(*read_file_at(folder.dir(), "record"), "second");
+  EXPECT_EQ(*read_regular_at(folder.dir(), "record"), "second");
   struct stat info{};
   EXPECT_LT(::fstatat(folder.dir().get(), "record.new", &info, 0), 0)
       << "nothing is left beside it";
@@ -100,7 +100,7 @@ TEST(ReplaceFile, LeavesTheOldWholeWhenItFails) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   ASSERT_FALSE(replaced);
   EXPECT_EQ(replaced.error().code.value(), EFBIG);
-  EXPECT_EQ(*read_file_at(folder.dir(), "record"), "old");
+  EXPECT_EQ(*read_regular_at(folder.dir(), "record"), "old");
 }
 
 TEST(ReplaceFile, WritesThroughNoLinkThatSomebodyLaidThere) {
@@ -108,8 +108,8 @@ TEST(ReplaceFile, WritesThroughNoLinkThatSomebodyLaidThere) {
   ASSERT_TRUE(replace_file_at(folder.dir(), "victim", bytes_of("untouched"), 0600));
   ASSERT_EQ(::symlinkat("victim", folder.dir().get(), "record.new"), 0);
   ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("new"), 0600));
-  EXPECT_EQ(*read_file_at(folder.dir(), "victim"), "untouched");
-  EXPECT_EQ(*read_file_at(folder.dir(), "record"), "new");
+  EXPECT_EQ(*read_regular_at(folder.dir(), "victim"), "untouched");
+  EXPECT_EQ(*read_regular_at(folder.dir(), "record"), "new");
 }
 
 TEST(ReplaceFile, AReaderOfTheOldFileKeepsIt) {
