@@ -36,7 +36,7 @@ Result<void> Fleet::adopt_all() {
     take_over(member);
   }
   for (auto& [name, member] : members_)
-    if (!member.seen) member.trouble = control::lost_tree(home_, member.folder).value_or("");
+    if (!member.seen) member.trouble = lost(member).value_or("");
   std::erase_if(members_, [](const auto& item) {
     const Member& member = item.second;
     return !member.model && !member.seen && member.trouble.empty();
@@ -151,6 +151,10 @@ bool Fleet::connect(Member& member) {
   return member.alive;
 }
 
+std::optional<std::string> Fleet::lost(const Member& member) const {
+  return control::lost_tree(home_, member.folder);
+}
+
 void Fleet::changed() {
   if (on_change_) on_change_();
 }
@@ -206,9 +210,9 @@ Result<void> Fleet::start(const std::string& name) {
   if (unowned(*member)) take_over(*member);
   if (unowned(*member)) return fail(Errc::refused, member->trouble);
   if (member->alive && !is_over(member->state.phase)) return {};
-  if (auto lost = control::lost_tree(home_, member->folder)) {
-    member->trouble = *lost;
-    return fail(Errc::refused, *lost);
+  if (auto why = lost(*member)) {
+    member->trouble = *why;
+    return fail(Errc::refused, *why);
   }
   if (!member->model)
     return fail(Errc::refused,

@@ -52,6 +52,8 @@ class Fleet {
 
   const std::map<std::string, Member>& members() const { return members_; }
   Member* find(const std::string& name);
+  /// Why nobody can lead what may live of @p member: its record is lost. Asked anew each time.
+  std::optional<std::string> lost(const Member& member) const;
 
   /// Starts @p name unless it runs already. Errors are also kept in Member::trouble.
   Result<void> start(const std::string& name);

@@ -127,7 +127,7 @@ std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
   }
 }
 
-std::optional<ServiceOutcome> Operation::judge_stop(const std::string& name,
+std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const std::string& name,
                                                     const Fleet::Member& member) const {
   const auto& state = member.state;
   if (state.phase == Phase::unkillable)
@@ -136,8 +136,8 @@ std::optional<ServiceOutcome> Operation::judge_stop(const std::string& name,
   if (member.seen && !is_over(state.phase) && control::tree_lives(state))
     return ServiceOutcome{name, kNotProven, "its anchor died, and its processes live on unowned"};
   const bool ran = orders_.contains(name);
-  if (!ran && !member.trouble.empty() && !member.seen)
-    return ServiceOutcome{name, kNotProven, member.trouble};
+  const auto lost = ran || member.seen ? std::nullopt : fleet.lost(member);
+  if (lost) return ServiceOutcome{name, kNotProven, *lost};
   if (!ran) return ServiceOutcome{name, kDone, "was not running"};
   const auto code = static_cast<std::uint8_t>(stop_exit_code(state, member.plan));
   return ServiceOutcome{name, code, code == 0 ? "stopped" : "not proven"};
@@ -152,7 +152,7 @@ bool Operation::done(Fleet& fleet, Instant now) {
       outcomes_[name] = {name, kRefused, again.error().message()};
     if (outcomes_.contains(name)) continue;
     const bool stopping = what_ == What::stop || what_ == What::down;
-    auto outcome = stopping ? judge_stop(name, at->second) : judge_start(name, at->second);
+    auto outcome = stopping ? judge_stop(fleet, name, at->second) : judge_start(name, at->second);
     if (!outcome && now >= deadline_)
       outcome = ServiceOutcome{name, kTimedOut, "not done within the time given"};
     if (outcome) outcomes_[name] = std::move(*outcome);

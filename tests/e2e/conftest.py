@@ -5,10 +5,14 @@ from gpuward import Gpuward, end, wait_for
 
 @pytest.fixture
 def gw(tmp_path, request):
-    """A fresh install whose anchors are ended, whatever the test did; the logs stay in tmp_path."""
+    """A fresh install. Whatever the test did, `down` must end its anchors and its warden; the logs stay in tmp_path."""
     install = Gpuward(tmp_path / "home")
     yield install
-    install("down", timeout=60)
-    wait_for(lambda: not install.anchors(), 15, "the anchors have gone")
-    for pid in install.anchors():
-        end(pid)
+    down = install("down", timeout=60)
+    try:
+        wait_for(lambda: not install.anchors(), 15, "the anchors have gone")
+        assert install.status()["warden"] is None, f"down left the warden: exit {down.returncode}, {down.stderr}"
+    finally:
+        warden = install.status()["warden"]
+        for pid in install.anchors() + ([warden["pid"]] if warden else []):
+            end(pid)

@@ -1,6 +1,7 @@
 """What a machine can have wrong with it: folders that cannot be read, a disk that is full."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -118,3 +119,10 @@ def test_a_tree_whose_record_is_lost_is_named_and_never_doubled(gw, spoil, warde
         assert alive(main) and not gw.anchors()  # neither ended by guess nor started a second time
     finally:
         end(main)
+    wait_for(lambda: not alive(main), why="it was ended by hand")
+    if next(gw.home.glob("**/lost.0/record"), None):
+        stop = gw("stop", "lost")
+        assert stop.returncode == 4 and (told := re.search(r"once none does, remove (\S+)", stop.stderr)), stop.stderr
+        shutil.rmtree(told[1])
+    down = gw("down")
+    assert down.returncode == 0, down.stderr  # the way out that was told is one

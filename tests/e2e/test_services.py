@@ -296,6 +296,8 @@ ready = {{ tcp = "127.0.0.1:{port}" }}
         assert up.returncode == 1
         assert f"port {port} is taken by pid {os.getpid()}" in up.stderr
         assert not gw.anchors()
+        down = gw("down")
+        assert down.returncode == 0, down.stderr  # what never started is no doubt about what is left
 
 
 def test_a_wrong_directory_names_the_step(gw):
