@@ -48,6 +48,12 @@ Result<Process> Process::open(ProcessId id) {
   return process;
 }
 
+Result<Process> Process::open_child(Pid pid) {
+  auto pidfd = open_pidfd(pid);
+  if (!pidfd) return fail(std::move(pidfd).error());
+  return take_child(pid, std::move(*pidfd));
+}
+
 Result<Process> Process::take_child(Pid pid, Fd pidfd) {
   auto stat = read_stat(pid);  // our unreaped child keeps its number, even as a zombie
   if (!stat) return fail(std::move(stat).error());

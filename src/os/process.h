@@ -26,6 +26,8 @@ class Process {
   static Result<Process> open(Pid pid);
   /// Holds exactly @p id; ESRCH when that process is gone, whoever has the number now.
   static Result<Process> open(ProcessId id);
+  /// Holds our own child @p pid, not reaped yet: it may have ended, its number is kept for us.
+  static Result<Process> open_child(Pid pid);
   /// Takes a pidfd that clone3 made for our own child @p pid, not reaped yet.
   static Result<Process> take_child(Pid pid, Fd pidfd);
 

@@ -118,7 +118,7 @@ std::expected<Spawning, SpawnFailure> Spawning::begin(const SpawnPlan& plan) {
   spawning.gate_ = std::move(gate->write);
   spawning.report_ = std::move(report->read);
   const Pid pid{static_cast<pid_t>(child)};
-  auto process = pidfd >= 0 ? Process::take_child(pid, Fd::take(pidfd)) : Process::open(pid);
+  auto process = pidfd >= 0 ? Process::take_child(pid, Fd::take(pidfd)) : Process::open_child(pid);
   if (!process)
     return std::unexpected(SpawnFailure{SpawnStep::clone, process.error().code.value()});
   spawning.process_ = std::move(*process);
@@ -185,17 +185,13 @@ Result<Process> start_program(const ProgramPlan& plan) {
     give_up(tell_high, SpawnStep::execute, errno);
   }
   report->write.close();
-  auto process = Process::open(Pid{child});  // our unreaped child: the number cannot be reused
+  auto process = Process::open_child(Pid{child});
   SpawnFailure failure;
   const ExecState state = read_exec_report(report->read, &failure);
   if (state == ExecState::failed) {
     ::waitpid(child, nullptr, 0);
     Error error = error_from(failure.errno_value, to_string(failure.step), plan.path);
     return fail(error);
-  }
-  if (!process) {
-    // Ended within microseconds: still our child, so wait tells and nobody can have its number.
-    return fail(error_from(ESRCH, "hold", plan.path));
   }
   return process;
 }

@@ -36,6 +36,19 @@ TEST(Process, HoldsARealChildSignalsItAndSeesItsEnd) {
   EXPECT_EQ(late.error().code.value(), ESRCH);
 }
 
+TEST(Process, HoldsAChildOfOursThatHasAlreadyEnded) {
+  const Pid pid{::fork()};
+  if (pid.number == 0) ::_exit(7);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(pid.number), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_FALSE(Process::open(pid)) << "whoever has the number now may be another";
+  const auto child = Process::open_child(pid);
+  ASSERT_TRUE(child) << child.error().message();
+  EXPECT_EQ(child->pid(), pid);
+  EXPECT_FALSE(child->alive());
+  EXPECT_EQ(::waitpid(pid.number, nullptr, 0), pid.number);
+}
+
 TEST(Process, LivesOnWhenOnlyItsFirstThreadHasEnded) {
   const Pid pid{::fork()};
   if (pid.number == 0) {
