@@ -44,6 +44,20 @@ Result<void> Fleet::adopt_all() {
   return {};
 }
 
+Result<void> Fleet::find_newcomers() {
+  auto folders = control::list_anchors(home_);
+  if (!folders) return fail(std::move(folders).error());
+  for (const auto& folder : *folders) {
+    const Member* known = find(folder.service);
+    if ((known != nullptr && known->alive) || !control::anchor_lives(folder)) continue;
+    Member& member = members_[folder.service];
+    member.folder = folder;
+    take_over(member);
+    if (!member.seen && !member.model) members_.erase(folder.service);  // its record is yet to come
+  }
+  return {};
+}
+
 Fleet::Member* Fleet::find(const std::string& name) {
   auto at = members_.find(name);
   return at == members_.end() ? nullptr : &at->second;

@@ -50,6 +50,9 @@ class Fleet {
   /// Connects to every living anchor below the run folder, and remembers the dead ones' records.
   Result<void> adopt_all();
 
+  /// Connects to the anchors that came without us, by `gpuward run --detach`, since the last look.
+  Result<void> find_newcomers();
+
   const std::map<std::string, Member>& members() const { return members_; }
   Member* find(const std::string& name);
   /// Why nobody can lead what may live of @p member: its record is lost. Asked anew each time.

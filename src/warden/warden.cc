@@ -139,6 +139,8 @@ WardenReport Warden::own_report() const {
 void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) {
   auto request = wire::decode<WardenRequest>(body);
   if (!request) return client->close();
+  if (auto found = fleet_.find_newcomers(); !found)
+    std::fprintf(stderr, "gpuwardd: %s, ignoring\n", found.error().message().c_str());
   if (request->what != WardenRequest::What::status) return begin_operation(client, *request);
   WardenAnswer answer;
   answer.status = fleet_.report(request->services);

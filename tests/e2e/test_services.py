@@ -240,6 +240,25 @@ def test_a_detached_run_is_found_by_a_later_up(gw):
     assert gw("stop", "mine").returncode == 0
 
 
+def test_a_running_warden_sees_what_is_run_beside_it(gw):
+    gw.configure(SLEEPER + "autostart = false")
+    assert gw("up").returncode == 0
+    pids = []
+    for name in ("guest", "sleeper"):  # a name of its own, and one that the warden knows as not running
+        assert gw("run", "--detach", "--name", name, "--", "sleep", "1000").returncode == 0
+        assert gw.service(name)["verdict"] == "HEALTHY"
+        pids.append(replica_of(gw, name)["main_pid"])
+    start = gw("start", "sleeper")
+    assert start.returncode == 0 and replica_of(gw, "sleeper")["main_pid"] == pids[1]  # no second copy
+    stop = gw("stop", "guest")
+    assert stop.returncode == 0 and "ended 1 process" in stop.stdout, stop.stderr
+    assert not alive(pids[0])
+    assert gw("run", "--detach", "--name", "guest", "--", "sleep", "1000").returncode == 0  # once more
+    down = gw("down")
+    assert down.returncode == 0 and down.stdout.count("ended 1 process") == 2, down.stdout + down.stderr
+    assert not alive(pids[1]) and not gw.anchors()
+
+
 def test_a_crash_is_restarted_with_back_off_from_an_empty_tree(gw):
     gw.configure("""
 [service.phoenix]
@@ -320,7 +339,9 @@ stop = { grace = "10" }
     assert check.returncode == 1
     assert "services.toml:2:1" in check.stderr and "did you mean 'command'" in check.stderr
     assert "services.toml:3:" in check.stderr and "^" in check.stderr
-    assert gw("up").returncode == 1
+    for _ in range(20):  # the warden may have ended before its starter looks at it
+        up = gw("up")
+        assert up.returncode == 1 and "services.toml:2:1" in up.stderr, up.stderr
     assert gw.status()["warden"] is None
 
 
