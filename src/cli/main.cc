@@ -2,6 +2,8 @@
 // its own beside it.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
 
 #include "base/units.h"
 #include "base/utf8.h"
@@ -11,6 +13,7 @@
 #include "cli/ps.h"
 #include "cli/run.h"
 #include "cli/service_commands.h"
+#include "config/keys.h"
 #include "domain/service.h"
 
 namespace {
@@ -122,6 +125,18 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
   }
 }
 
+bool knows_or_complains(const CLI::App& app, const std::string& word) {
+  std::vector<std::string_view> known;
+  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(command->get_name());
+  if (std::ranges::find(known, word) != known.end()) return true;
+  const auto near = config::nearest(word, known);
+  std::fprintf(stderr, "gpuward: unknown command '%s'%s%s%s\nrun: gpuward --help\n",
+               printable(word).c_str(), near.empty() ? "" : "; did you mean '",
+               std::string(near).c_str(), near.empty() ? "" : "'?");
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -160,6 +175,8 @@ int main(int argc, char** argv) {
   // Before the parser: the words of an unfinished line are not for it.
   if (argc > 2 && argv[1] == std::string_view("__complete"))
     return cli::complete(app, {argv + 2, argv + argc});
+  // Before the parser: it calls an unknown command a missing one.
+  if (argc > 1 && argv[1][0] != '-' && !knows_or_complains(app, argv[1])) return kUsage;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

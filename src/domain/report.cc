@@ -94,7 +94,7 @@ std::string describe(GpuSight sight, const std::string& detail) {
     case GpuSight::visible:
       return {};
     case GpuSight::unknown:
-      return "the GPUs were not looked at yet";
+      return "not looked at yet; see: gpuward ps";
     case GpuSight::no_library:
       return "no GPU driver library here" + tail;
     case GpuSight::no_driver:

@@ -33,7 +33,9 @@ def test_exit_codes(gw, command, code, text):
 
 def test_usage_error_is_2(gw):
     assert gw("run").returncode == 2
-    assert gw("bogus").returncode == 2
+    unknown = gw("statsu")
+    assert unknown.returncode == 2
+    assert "unknown command 'statsu'; did you mean 'status'?" in unknown.stderr
     assert gw("--help").returncode == 0
 
 
