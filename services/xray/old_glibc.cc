@@ -33,9 +33,11 @@ int look(dl_phdr_info* info, std::size_t, void* data) {
   }
   if (!inside || frame == 0) return 0;
   *search->found = {};
+  // The dynamic linker tells addresses as numbers. NOLINTBEGIN(performance-no-int-to-ptr)
   search->found->dlfo_map_start = reinterpret_cast<void*>(start);
   search->found->dlfo_map_end = reinterpret_cast<void*>(end);
   search->found->dlfo_eh_frame = reinterpret_cast<void*>(frame);
+  // NOLINTEND(performance-no-int-to-ptr)
   return 1;
 }
 

@@ -306,11 +306,12 @@ namespace {
 template <class Value>
 unsigned percent_of_bins(const DeviceValue& device, const Value& value, unsigned size,
                          unsigned bins) {
+  const std::uint64_t window = device.bin_ns * bins;
+  if (window == 0) return 0;  // a state file holds what somebody wrote there
   std::uint64_t busy = 0;
   for (unsigned back = 1; back <= bins && back <= device.last_bin; ++back) {
     busy += value.bins[(device.last_bin - back) % size];
   }
-  const std::uint64_t window = device.bin_ns * bins;
   return static_cast<unsigned>(std::min<std::uint64_t>(100, (busy * 100 + window / 2) / window));
 }
 

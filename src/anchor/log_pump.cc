@@ -125,7 +125,8 @@ void LogPump::write_log(const char* data, std::size_t count) {
 void LogPump::note(std::string_view text) {
   Text<400> line("[gpuward] ");
   line.append(text).append('\n');
-  write_log(line.view().data(), line.size());
+  const auto view = line.view();
+  write_log(view.data(), view.size());
 }
 
 }  // namespace gpuward::anchor

@@ -23,9 +23,9 @@ std::optional<Number> leading_number(std::string_view text) {
     point |= text[end++] == '.';
   if (end == 0 || text[0] == '.' || text[end - 1] == '.') return std::nullopt;
   double value = 0;
-  auto [at, code] =
-      std::from_chars(text.data(), text.data() + end, value, std::chars_format::fixed);
-  if (code != std::errc{} || at != text.data() + end) return std::nullopt;
+  const char* const begin = text.data();
+  auto [at, code] = std::from_chars(begin, begin + end, value, std::chars_format::fixed);
+  if (code != std::errc{} || at != begin + end) return std::nullopt;
   return Number{value, text.substr(end)};
 }
 

@@ -61,7 +61,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   auto listener = os::listen_unix_at(*run, "control", 64);
   if (!listener) return listener.error().message();
   boost::system::error_code code;
-  acceptor_.assign(asio::local::stream_protocol(), listener->get(), code);
+  (void)acceptor_.assign(asio::local::stream_protocol(), listener->get(), code);
   if (code) return "watch the control socket: " + code.message();
   (void)listener->release();
   fleet_.on_change([this] {
@@ -89,7 +89,7 @@ int Warden::run() {
 
 void Warden::wait_for_signals() {
   boost::system::error_code ignored;
-  for (const int number : {SIGTERM, SIGINT, SIGCHLD}) signals_.add(number, ignored);
+  for (const int number : {SIGTERM, SIGINT, SIGCHLD}) (void)signals_.add(number, ignored);
   signals_.async_wait([this](const boost::system::error_code& code, int number) {
     if (code) return;
     if (number != SIGCHLD) {
@@ -200,10 +200,10 @@ void Warden::advance() {
 
 void Warden::close_doors() {
   boost::system::error_code ignored;
-  acceptor_.close(ignored);
+  (void)acceptor_.close(ignored);
   ::unlink((home_.run + "/control").c_str());
   lock_.close();
-  signals_.cancel(ignored);
+  (void)signals_.cancel(ignored);
   sentinel_.stop();
 }
 
