@@ -166,7 +166,7 @@ void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
         command.resize(59);
         command += "…";
       }
-      if (!row.container.empty()) command = "[container " + row.container + "] " + command;
+      if (!row.container.empty()) command.insert(0, "[container " + row.container + "] ");
       table.row({std::to_string(row.process->pid), std::to_string(row.device->index),
                  row.process->memory ? to_string(*row.process->memory) : "?",
                  row.process->sm_percent ? std::to_string(*row.process->sm_percent) + " %" : "-",

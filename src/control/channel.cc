@@ -48,7 +48,7 @@ Result<void> Channel::send_bytes(std::span<const std::byte> bytes, Instant deadl
   while (!bytes.empty()) {
     const ssize_t n =
         ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0) {
+    if (n >= 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(n));
     } else if (errno == EAGAIN) {
       GPUWARD_TRY(wait_for(socket_.get(), POLLOUT, deadline, "send a request"));

@@ -99,7 +99,7 @@ void put(Json& json, const GpuDevice& device) {
   json.key("index").number(device.index);
   json.key("uuid").string(device.uuid);
   json.key("name").string(device.name);
-  json.key("state").string(std::string(to_string(device.state)).c_str());
+  json.key("state").string(std::string(to_string(device.state)));
   json.key("memory_total_bytes").number(device.memory_total.count);
   json.key("memory_used_bytes").number(device.memory_used.count);
   json.key("busy_percent").maybe(device.busy_percent);

@@ -10,7 +10,7 @@ using boost::system::error_code;
 Result<std::shared_ptr<Link>> Link::take(asio::io_context& loop, os::Fd socket, std::size_t limit) {
   std::shared_ptr<Link> link(new Link(loop, limit));
   error_code code;
-  link->socket_.assign(asio::local::stream_protocol(), socket.get(), code);
+  (void)link->socket_.assign(asio::local::stream_protocol(), socket.get(), code);
   if (code) return fail(error_from(code.value(), "watch a control connection"));
   (void)socket.release();
   return link;
@@ -26,7 +26,7 @@ void Link::start(OnBody on_body, OnGone on_gone) {
 void Link::close() {
   closed_ = true;
   error_code ignored;
-  socket_.close(ignored);
+  (void)socket_.close(ignored);
 }
 
 void Link::gone() {
