@@ -24,31 +24,9 @@ namespace {
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
-constexpr std::uint32_t kAskForSockets = 64;  // processes whose ports a receipt looks for
-
-Result<os::Fd> watch_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT}) sigaddset(&set, number);
-  if (::sigprocmask(SIG_SETMASK, &set, nullptr) < 0) return fail(last_error("block signals"));
-  ::signal(SIGPIPE, SIG_IGN);
-  os::Fd fd = os::Fd::take(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  if (!fd) return fail(last_error("make a signalfd"));
-  return fd;
-}
-
-// A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
-Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
-  auto record = control::read_record(dir);
-  if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
-  if (!record || record->boot_id.view() != boot_id) return {};
-  if (record->state.main && os::lives(record->state.main)) {
-    Error error(Errc::refused, "start: the last generation's main still lives, pid ");
-    error.doing.append_number(record->state.main.pid.number);
-    return fail(error);
-  }
-  return {};
-}
+constexpr auto kFirstLook = std::chrono::milliseconds(100);
+constexpr auto kLongestLook = std::chrono::seconds(5);  // limits_of() names it
+constexpr std::uint32_t kAskForSockets = 64;            // processes whose ports a receipt looks for
 
 // Each port the tree listened on must be free now; what is not is somebody else's, or a survivor's.
 void check_ports(Receipt& receipt) {
@@ -68,131 +46,7 @@ void check_ports(Receipt& receipt) {
   receipt.ports_freed = free;
 }
 
-Result<Tree> contain(const LaunchPlan& plan, AnchorState* state, Text<200>* why_weaker) {
-  const auto place = os::find_cgroup_place();
-  if (place.kind == os::CgroupKind::none) {
-    why_weaker->append(place.reason);
-    return Tree{};
-  }
-  auto group = os::Cgroup::create(place.kind, place.parent, plan.cgroup_name);
-  if (!group) {
-    if (group.error().code.value() == EBUSY) return fail(std::move(group).error());
-    why_weaker->append(group.error().message());
-    return Tree{};
-  }
-  state->level = Containment::cgroup;
-  state->cgroup_kind = static_cast<std::uint8_t>(place.kind);
-  state->cgroup = Text<512>(group->path());
-  return Tree(std::move(*group));
-}
-
 }  // namespace
-
-Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
-  Anchor anchor;
-  anchor.plan_ = std::move(plan);
-  anchor.dir_ = std::move(dir);
-  anchor.lock_ = std::move(lock);
-  const LaunchPlan& p = anchor.plan_;
-  anchor.policy_ = {p.ready.within, p.grace, p.restart, p.backoff};
-  auto boot = os::boot_id();
-  if (!boot) return fail(std::move(boot).error());
-  anchor.boot_id_ = *boot;
-  if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) return fail(last_error("become a subreaper"));
-  auto signals = watch_signals();
-  if (!signals) return fail(std::move(signals).error());
-  anchor.signals_ = std::move(*signals);
-  auto self = os::Process::open(Pid{::getpid()});
-  if (!self) return fail(std::move(self).error());
-  anchor.state_.anchor = self->id();
-  for (const auto& word : p.command) anchor.argv_.push_back(word.c_str());
-  anchor.argv_.push_back(nullptr);
-  for (const auto& variable : p.env)
-    anchor.env_text_.push_back(variable.name + "=" + variable.value);
-  for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
-  anchor.envp_.push_back(nullptr);
-  anchor.clients_.add(std::move(launcher), true);
-  return anchor;
-}
-
-Result<void> Anchor::open_doors() {
-  auto log = LogPump::open(dir_, plan_.log_file);
-  if (!log) return fail(std::move(log).error());
-  log_ = std::move(*log);
-  auto listener = os::listen_unix_at(dir_, "control");
-  if (!listener) return fail(std::move(listener).error());
-  listener_ = std::move(*listener);
-  return {};
-}
-
-Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
-  auto anchor =
-      prepare_common(std::move(plan), std::move(dir), std::move(lock), std::move(launcher));
-  if (!anchor) return anchor;
-  GPUWARD_TRY(refuse_if_populated(anchor->dir_, anchor->boot_id_));
-  Text<200> why_weaker;
-  auto tree = contain(anchor->plan_, &anchor->state_, &why_weaker);
-  if (!tree) return fail(std::move(tree).error());
-  anchor->tree_ = std::move(*tree);
-  GPUWARD_TRY(anchor->open_doors());
-  return anchor;
-}
-
-Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
-  auto record = control::read_record(dir);
-  if (!record) return fail(std::move(record).error());
-  const AnchorState last = record->state;
-  const bool restored = record->ever_restored;
-  auto anchor =
-      prepare_common(std::move(record->plan), std::move(dir), std::move(lock), std::move(launcher));
-  if (!anchor) return anchor;
-  if (anchor->boot_id_ != record->boot_id)
-    return fail(Errc::refused, "adopt a tree from before a reboot");
-  if (last.cgroup.empty())
-    return fail(Errc::not_supported, "adopt a tree that was held without a cgroup");
-  auto group = os::Cgroup::open(static_cast<os::CgroupKind>(last.cgroup_kind),
-                                std::string(last.cgroup.view()));
-  if (!group) return fail(std::move(group).error());
-  auto populated = group->populated();
-  if (!populated) return fail(std::move(populated).error());
-  if (!*populated) return fail(Errc::not_found, "adopt a tree of which nothing lives");
-  (void)group->freeze(false);  // its owner may have died in the middle of a stop
-  const ProcessId self = anchor->state_.anchor;
-  anchor->state_ = last;
-  anchor->state_.anchor = self;
-  anchor->state_.wakeups = 0;
-  anchor->ever_restored_ = restored;
-  anchor->tree_ = Tree(std::move(*group));
-  anchor->adopted_ = true;
-  anchor->life_.generation = last.generation;
-  anchor->life_.failures = last.failures;
-  anchor->life_.ever_ready = last.phase != Phase::starting || last.failures != 0;
-  anchor->last_main_ = last.main.pid;
-  if (auto main = os::Process::open(last.main)) anchor->main_ = std::move(*main);
-  GPUWARD_TRY(anchor->open_doors());
-  return anchor;
-}
-
-// An adopted tree goes on as it was: still to be proven ready, or ready. A stop or restart that was
-// under way when its anchor died goes on, with its whole grace again; a main that is gone means
-// that the tree ends, whatever is left of it.
-void Anchor::resume() {
-  const bool unready = state_.phase == Phase::starting && plan_.ready.kind != ReadyKind::started;
-  if (unready) {
-    life_.state = life::Starting{os::now() + plan_.ready.within};
-    probe_.start(os::now());
-  } else {
-    life_.state = life::Ready{os::now()};
-  }
-  state_.phase = phase_of(life_);
-  log_.note("a new anchor took the tree over");
-  const bool stop = state_.stop_asked;
-  const bool restart = state_.restart_asked;
-  if (stop) happen(life::StopAsked{plan_.grace});
-  if (restart) happen(life::RestartAsked{plan_.grace});
-  if (!main_) return happen(life::MainEnded{.status = {.unknown = true}});
-  publish();
-}
 
 void Anchor::check_adopted_main() {
   if (!adopted_ || !main_ || main_.alive()) return;
@@ -208,6 +62,7 @@ int Anchor::run() {
   else
     happen(life::Begin{});
   while (!over_) {
+    look_around(os::now());
     wait();
     check_deadline();
   }
@@ -215,7 +70,7 @@ int Anchor::run() {
 }
 
 Instant Anchor::next_wake() const {
-  return std::min({deadline(life_), probe_.next(), recheck_, memory_by_});
+  return std::min({deadline(life_), probe_.next(), recheck_, memory_by_, look_});
 }
 
 void Anchor::wait() {
@@ -355,6 +210,27 @@ void Anchor::check_deadline() {
   }
 }
 
+// Without a cgroup a later anchor knows only the processes that stand in the record, and without a
+// pidfd nothing tells that an adopted main has ended: both are looked for, soon after anything has
+// happened, then ever more seldom.
+void Anchor::look_around(Instant now) {
+  const bool blind = adopted_ && main_.poll_fd() < 0;
+  const bool runs = main_ || std::holds_alternative<life::Ending>(life_.state);
+  if (!runs || (tree_.cgroup() && !blind)) {
+    look_ = os::kNever;
+    return;
+  }
+  const bool due = now >= look_;
+  if (!due) look_ = std::min(look_, std::max(now, looked_ + kFirstLook));
+  if (now < look_) return;
+  looked_ = now;
+  const bool changed = tree_.look();
+  look_pause_ = changed || !due ? kFirstLook : std::min<Duration>(look_pause_ * 2, kLongestLook);
+  look_ = now + look_pause_;
+  if (changed) write_record();
+  check_adopted_main();
+}
+
 void Anchor::happen(const life::Event& event) {
   if (const auto* seen = std::get_if<life::MemorySeen>(&event)) state_.receipt.memory = seen->proof;
   const Phase before = state_.phase;
@@ -389,8 +265,7 @@ void Anchor::perform(life::Action action) {
       tree_.terminate(main_);
       recheck_pause_ = kFirstRecheck;
       // cgroup.events and SIGCHLD tell of the end; only without them it has to be looked for.
-      recheck_ = tree_.cgroup().kind() == os::CgroupKind::v1_freezer ? os::now() + recheck_pause_
-                                                                     : os::kNever;
+      recheck_ = tree_.silent() ? os::now() + recheck_pause_ : os::kNever;
       return reap();
     case life::Action::kill_tree:
       killing_ = true;
@@ -454,6 +329,7 @@ void Anchor::note_tree() {
   ending_began_ = os::now();
   state_.receipt = Receipt{};
   state_.receipt.generation = life_.generation;
+  state_.receipt.only_seen = adopted_ && !tree_.cgroup();
   tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
   if (!main_ && life_.last_exit)
     ++state_.receipt.processes_ended;  // it has ended by itself already
@@ -551,7 +427,7 @@ void Anchor::publish() {
 }
 
 void Anchor::write_record() {
-  if (!anchor::write_record(dir_, boot_id_, plan_, state_, ever_restored_))
+  if (!anchor::write_record(dir_, boot_id_, plan_, state_, ever_restored_, tree_.seen()))
     log_.note("the record could not be written");
 }
 

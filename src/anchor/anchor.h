@@ -25,9 +25,9 @@ class Anchor {
   /// Prepares everything that can fail. @p dir is the anchor's own folder, locked by this process;
   /// @p launcher the connected socket of whoever started us.
   static Result<Anchor> prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher);
-  /// Takes over the tree of a dead anchor from its record in @p dir. Only level `cgroup` can be
-  /// taken over whole. Errors: Errc::not_found when nothing of it lives, Errc::not_supported at
-  /// level `subreaper`, Errc::refused after a reboot.
+  /// Takes over the tree of a dead anchor from its record in @p dir: at level `cgroup` whole, at
+  /// level `subreaper` those processes that its anchor had seen, and their children. Errors:
+  /// Errc::not_found when nothing of it lives, Errc::refused after a reboot.
   static Result<Anchor> adopt(os::Fd dir, os::Fd lock, os::Fd launcher);
   /// Leads the tree until it is over. @return the exit code of the anchor: 0.
   int run();
@@ -48,6 +48,7 @@ class Anchor {
   void check_probe();
   void check_empty();
   void check_deadline();
+  void look_around(Instant now);
   Instant next_wake() const;
 
   // Events into the life cycle, actions out of it.
@@ -93,6 +94,9 @@ class Anchor {
   bool killing_ = false;
   Instant recheck_ = os::kNever;  // next kill pass or check for emptiness
   Duration recheck_pause_{};
+  Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it
+  Instant looked_{};
+  Duration look_pause_{};
   Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory
   Instant ending_began_{};
 

@@ -24,7 +24,8 @@ Result<os::Fd> open_journal(const os::Fd& dir) {
 }  // namespace
 
 Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
-                          const AnchorState& state, bool ever_restored) {
+                          const AnchorState& state, bool ever_restored,
+                          const std::vector<ProcessId>& members) {
   // Field by field, as fields(AnchorRecord) has them: a record of its own would copy the plan.
   wire::Writer writer(buffer);
   writer.begin_frame(AnchorRecord::kKind);
@@ -32,6 +33,8 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
   writer(2, plan);
   writer(3, state);
   writer(4, ever_restored);
+  writer(5, members);
+  if (writer.full()) return fail(Errc::bad_message, "fit the record into its limit");
   return os::replace_file_at(dir, "record", writer.end_frame(), 0600);
 }
 

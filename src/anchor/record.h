@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/pid.h"
@@ -15,7 +16,8 @@ namespace gpuward::anchor {
 
 /// Replaces the record in @p dir by rename: a reader sees the old one or the new one, whole.
 Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
-                          const AnchorState& state, bool ever_restored);
+                          const AnchorState& state, bool ever_restored,
+                          const std::vector<ProcessId>& members);
 
 /// Appends to the journal; beyond 256 KiB the old one is kept as `journal.old`, one generation.
 Result<void> append_to_journal(const os::Fd& dir, const Receipt& receipt, const Reason& reason);

@@ -35,7 +35,22 @@ struct KnownListeners {
   }
 };
 
+bool has(const std::vector<ProcessId>& list, ProcessId id) {
+  return std::ranges::find(list, id) != list.end();
+}
+
 }  // namespace
+
+Tree Tree::by_descent(const std::vector<ProcessId>& inherited) {
+  Tree tree;
+  tree.seen_.reserve(kMostSeen);
+  tree.last_seen_.reserve(kMostSeen);
+  if (inherited.empty()) return tree;
+  tree.inherited_.reserve(std::max(inherited.size(), kMostSeen));
+  for (const auto& id : inherited)
+    if (!has(tree.inherited_, id)) tree.inherited_.push_back(id);
+  return tree;
+}
 
 // Visits each process whose parent is (or just was) @p parent, depth first, parents before
 // children.
@@ -53,6 +68,28 @@ void Tree::for_each_descendant(Pid parent, Visit&& visit, int depth) {
   });
 }
 
+// Visits what was inherited and lives, and all that descends from it. A child is known as one by
+// its parent, which is held, and alive after the child was read.
+template <class Visit>
+void Tree::for_each_inherited(Visit&& visit) const {
+  for (std::size_t at = 0; at < inherited_.size(); ++at) {  // grows on the way
+    auto process = os::Process::open(inherited_[at]);
+    if (!process || !os::lives(process->id())) continue;
+    visit(*process);
+    (void)os::for_each_child(process->pid(), [&](Pid pid) {
+      auto child = os::Process::open(pid);
+      auto stat = os::read_stat(pid);
+      const bool ours = child && stat && stat->parent == process->pid() && process->alive();
+      if (!ours || stat->ended() || has(inherited_, child->id())) return;
+      if (inherited_.size() < inherited_.capacity())
+        inherited_.push_back(child->id());
+      else
+        visit(*child);  // more than can be listed: met again, through its parent, next time
+    });
+  }
+  std::erase_if(inherited_, [](ProcessId id) { return !os::lives(id); });
+}
+
 template <class Visit>
 void Tree::for_each(Visit&& visit) const {
   if (cgroup_) {
@@ -68,11 +105,22 @@ void Tree::for_each(Visit&& visit) const {
         if (!cgroup_ || !cgroup_.holds(process.pid())) visit(process);
       },
       0);
+  for_each_inherited(visit);
+}
+
+bool Tree::look() {
+  if (cgroup_) return false;
+  seen_.swap(last_seen_);
+  seen_.clear();
+  for_each([&](const os::Process& process) {
+    if (seen_.size() < kMostSeen) seen_.push_back(process.id());
+  });
+  return !std::ranges::is_permutation(seen_, last_seen_);
 }
 
 bool Tree::empty(bool childless) const {
   if (!childless) return false;
-  if (!cgroup_) return true;
+  if (!cgroup_) return std::ranges::none_of(inherited_, os::lives);
   auto populated = cgroup_.populated();
   return populated && !*populated;
 }
@@ -101,8 +149,11 @@ void Tree::kill_pass(bool first) const {
     if (frozen) (void)cgroup_.freeze(false);
     return;
   }
-  // Without a cgroup nothing stops forks but stopping the forkers first.
-  for_each([](const os::Process& process) { (void)process.signal(SIGSTOP); });
+  // Without a cgroup nothing stops forks but stopping the forkers first. A child that an inherited
+  // process was just forking is met by a second look; later it would be nobody's.
+  const auto stop = [](const os::Process& process) { (void)process.signal(SIGSTOP); };
+  for_each(stop);
+  if (!inherited_.empty()) for_each(stop);
   for_each([](const os::Process& process) { (void)process.signal(SIGKILL); });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/inline_vec.h"
 #include "base/pid.h"
@@ -12,17 +13,34 @@ namespace gpuward::anchor {
 
 /// The processes of one service: members of its cgroup and descendants of this anchor, which is the
 /// subreaper of all of them. Only processes found to be one or the other *while held by a pidfd*
-/// are ever signalled. Allocates nothing. One thread.
+/// are ever signalled. One thread; allocates only when made.
+///
+/// Without a cgroup it is known by its descendants alone, so look() keeps a list for the record. An
+/// anchor that takes such a tree over inherits that list: those processes are not its descendants,
+/// and what they start comes to nobody when its parent ends. They and their children are followed
+/// by (pid, start time).
 class Tree {
  public:
+  static constexpr std::size_t kMostSeen = 400;  ///< so that a record holds them beside its plan
+
   Tree() = default;
+  /// Without a cgroup; @p inherited: the list that an earlier anchor left.
+  static Tree by_descent(const std::vector<ProcessId>& inherited = {});
   explicit Tree(os::Cgroup cgroup) : cgroup_(std::move(cgroup)) {}
 
   const os::Cgroup& cgroup() const { return cgroup_; }
-  Containment level() const { return cgroup_ ? Containment::cgroup : Containment::subreaper; }
+  /// Must the owner ask whether it has ended, because nothing will tell?
+  bool silent() const {
+    return cgroup_.kind() == os::CgroupKind::v1_freezer || !inherited_.empty();
+  }
+
+  /// Without a cgroup: lists who belongs to it now. @return whether that has changed.
+  bool look();
+  /// The list of the last look(), at most kMostSeen; empty where a cgroup holds the tree.
+  const std::vector<ProcessId>& seen() const { return seen_; }
 
   /// Proof: the cgroup says "populated 0" and we have no child left. @p childless is the caller's
-  /// ECHILD from waitid.
+  /// ECHILD from waitid. Without a cgroup: no child left, and nothing inherited lives.
   bool empty(bool childless) const;
 
   /// Sends TERM once to every process; @p main first, so that it sees its children end knowing why.
@@ -51,8 +69,13 @@ class Tree {
   void for_each(Visit&& visit) const;
   template <class Visit>
   static void for_each_descendant(Pid parent, Visit&& visit, int depth);
+  template <class Visit>
+  void for_each_inherited(Visit&& visit) const;
 
   os::Cgroup cgroup_;
+  std::vector<ProcessId> seen_;
+  std::vector<ProcessId> last_seen_;
+  mutable std::vector<ProcessId> inherited_;  // grows by their children, up to its first capacity
 };
 
 }  // namespace gpuward::anchor

@@ -17,12 +17,12 @@ constexpr int kPauseMs = 50;
 
 }  // namespace
 
-MemoryByLooks::MemoryByLooks(const AnchorState& state) {
+MemoryByLooks::MemoryByLooks(const control::AnchorFolder& folder, const AnchorState& state) {
   const auto snapshot = control::look_at_gpus(os::now() + kLookWithin);
   sees_ = snapshot.sight == GpuSight::visible;
   std::uint32_t total = 0;
   std::set<std::uint32_t> pids;
-  for (const auto& process : control::read_tree(state, 10'000, &total))
+  for (const auto& process : control::read_tree(folder, state, 10'000, &total))
     pids.insert(static_cast<std::uint32_t>(process.pid.number));
   witness_.see(snapshot, pids);
 }

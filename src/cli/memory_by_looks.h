@@ -1,6 +1,6 @@
 #pragma once
 
-#include "control/channel.h"
+#include "control/anchors.h"
 #include "domain/anchor_state.h"
 #include "domain/memory_proof.h"
 
@@ -11,7 +11,7 @@ namespace gpuward::cli {
 class MemoryByLooks {
  public:
   /// Takes the look before; the tree of @p state must still live.
-  explicit MemoryByLooks(const AnchorState& state);
+  MemoryByLooks(const control::AnchorFolder& folder, const AnchorState& state);
   /// May this be promised to the anchor (sees_gpu)?
   bool sees() const { return sees_; }
   /// Answers the anchor when @p state asks for the proof.

@@ -80,7 +80,7 @@ std::map<pid_t, Owner> owners(const control::Home& home) {
     auto record = control::read_record(folder);
     if (!record) continue;
     std::uint32_t total = 0;
-    for (const auto& process : control::read_tree(record->state, 100'000, &total))
+    for (const auto& process : control::read_tree(folder, record->state, 100'000, &total))
       owned[process.pid.number] = Owner{folder.service, folder.replica};
   }
   return owned;

@@ -12,6 +12,7 @@ std::string receipt_line(const std::string& service, const Receipt& receipt) {
   if (receipt.forced) line += " (KILL was needed)";
   line += receipt.survivors.empty() ? ", none left"
                                     : ", " + std::to_string(receipt.survivors.size()) + " LEFT";
+  if (receipt.only_seen) line += " of those seen (no cgroup, and its first anchor had died)";
   switch (receipt.memory) {
     case MemoryProof::returned:
       line += "; GPU memory back: " + to_string(receipt.gpu_bytes_returned);

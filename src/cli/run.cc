@@ -128,7 +128,7 @@ class Foreground {
     while (::read(signals.get(), &info, sizeof info) == sizeof info) {
       AnchorRequest request;
       if (!memory_) {
-        memory_.emplace(state_);
+        memory_.emplace(launched_.folder, state_);
         request.sees_gpu = memory_->sees();
         (void)launched_.channel.send(request, os::now() + std::chrono::seconds(1));
       }

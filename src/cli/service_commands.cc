@@ -86,36 +86,45 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
   return answer->exit_code;
 }
 
+// Asks the anchor to stop and follows it to the end. An anchor that was just ending by itself
+// cannot be asked any more: its last word stands in the record.
+Result<AnchorState> follow_stop(const control::AnchorFolder& folder, const AnchorState& last,
+                                Instant deadline) {
+  auto ask = [&]() -> Result<AnchorState> {
+    auto channel = control::connect_anchor(folder);
+    if (!channel) return fail(std::move(channel).error());
+    MemoryByLooks memory(folder, last);
+    AnchorRequest request;
+    request.sees_gpu = memory.sees();
+    GPUWARD_TRY(channel->send(request, deadline));
+    request.what = AnchorRequest::What::stop;
+    GPUWARD_TRY(channel->send(request, deadline));
+    for (;;) {
+      auto next = control::next_state(*channel, deadline);
+      if (!next || is_over(next->phase) || next->phase == Phase::unkillable) return next;
+      memory.answer_if_asked(*channel, *next);
+    }
+  };
+  auto asked = ask();
+  if (asked || asked.error().code != make_error_code(Errc::unreachable)) return asked;
+  auto record = control::read_record(folder);
+  return record && is_over(record->state.phase) ? Result<AnchorState>(record->state) : asked;
+}
+
 // Without a warden: straight to the anchor.
 int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& options,
                 std::vector<NamedReceipt>* receipts) {
   auto record = control::read_record(folder);
   if (!record) return complain(record.error());
   const auto wait = options.timeout.value_or(record->plan.grace + std::chrono::seconds(20));
-  const Instant deadline = os::now() + wait;
-  auto channel = control::connect_anchor(folder);
-  if (!channel) return complain(channel.error());
-  MemoryByLooks memory(record->state);
-  AnchorRequest request;
-  request.sees_gpu = memory.sees();
-  if (auto sent = channel->send(request, deadline); !sent) return complain(sent.error());
-  request.what = AnchorRequest::What::stop;
-  if (auto sent = channel->send(request, deadline); !sent) return complain(sent.error());
-  AnchorState state = record->state;
-  for (;;) {
-    auto next = control::next_state(*channel, deadline);
-    if (!next) {
-      if (next.error().code == make_error_code(Errc::timed_out)) {
-        std::fprintf(stderr, "gpuward: %s: not stopped within the time given\n",
-                     folder.service.c_str());
-        return kTimedOut;
-      }
-      return complain(next.error());
-    }
-    state = *next;
-    if (is_over(state.phase) || state.phase == Phase::unkillable) break;
-    memory.answer_if_asked(*channel, state);
+  auto followed = follow_stop(folder, record->state, os::now() + wait);
+  if (!followed && followed.error().code == make_error_code(Errc::timed_out)) {
+    std::fprintf(stderr, "gpuward: %s: not stopped within the time given\n",
+                 folder.service.c_str());
+    return kTimedOut;
   }
+  if (!followed) return complain(followed.error());
+  const AnchorState& state = *followed;
   receipts->push_back({folder.service, folder.replica, state.receipt});
   const int code = stop_exit_code(state, record->plan);
   if (!options.json) print_receipt(stdout, folder.service, state.receipt);
@@ -129,7 +138,8 @@ int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& optio
 // 0: a new anchor leads the tree now; 4: it lives and nobody can lead it; -1: nothing of it lives.
 int adopt_if_unowned(const control::AnchorFolder& folder) {
   auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
-  if (!view || view->other_boot || is_over(view->state.phase) || !control::tree_lives(view->state))
+  if (!view || view->other_boot || is_over(view->state.phase) ||
+      !control::tree_lives(folder, view->state))
     return -1;
   auto adopted = control::adopt_anchor(folder);
   if (adopted) return 0;

@@ -16,6 +16,9 @@ struct AnchorRecord {
   AnchorState state;
   bool ever_restored =
       false;  ///< by the driver's checkpoint; written before the first restore (harm.md 1)
+  /// At level subreaper: every process of the tree that was seen at the last look. Nothing else
+  /// tells a later anchor which are ours.
+  std::vector<ProcessId> members;
 };
 
 /// To an anchor: its plan, on descriptor 3, once.
@@ -134,7 +137,7 @@ void fields(A& a, Receipt& v) {
   a(1, v.generation), a(2, v.processes_ended), a(3, v.forced), a(4, v.duration),
       a(5, v.ports_freed);
   a(6, v.ports_held), a(7, v.survivors), a(8, v.memory), a(9, v.gpu_bytes_returned),
-      a(10, v.at_unix_ms);
+      a(10, v.at_unix_ms), a(11, v.only_seen);
 }
 template <class A>
 void fields(A& a, AnchorState& v) {
@@ -144,11 +147,11 @@ void fields(A& a, AnchorState& v) {
       a(16, v.gpu_seen);
   a(17, v.wants_memory_proof), a(18, v.lost_log_bytes), a(19, v.wakeups), a(20, v.receipt);
   a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
-  a(24, v.restart_asked), a(25, v.restart_orders);
+  a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {
-  a(1, v.boot_id), a(2, v.plan), a(3, v.state), a(4, v.ever_restored);
+  a(1, v.boot_id), a(2, v.plan), a(3, v.state), a(4, v.ever_restored), a(5, v.members);
 }
 template <class A>
 void fields(A& a, LaunchOrder& v) {

@@ -15,6 +15,17 @@ struct Member {
   Pid parent;
 };
 
+// The processes that a record of a tree without a cgroup names, as far as they live.
+template <class Visit>
+void for_each_recorded(const AnchorFolder& folder, const AnchorState& state, Visit&& visit) {
+  if (!state.cgroup.empty()) return;
+  if (state.main && os::lives(state.main)) visit(state.main.pid);
+  const auto record = read_record(folder);
+  if (!record) return;
+  for (const auto& member : record->members)
+    if (member != state.main && os::lives(member)) visit(member.pid);
+}
+
 void add_descendants(Pid parent, std::map<Pid, Pid>& members, int depth) {
   if (depth > 64) return;
   (void)os::for_each_child(parent, [&](Pid child) {
@@ -25,7 +36,7 @@ void add_descendants(Pid parent, std::map<Pid, Pid>& members, int depth) {
   });
 }
 
-std::map<Pid, Pid> collect_members(const AnchorState& state) {
+std::map<Pid, Pid> collect_members(const AnchorFolder& folder, const AnchorState& state) {
   std::map<Pid, Pid> members;  // pid -> parent
   if (!state.cgroup.empty()) {
     auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
@@ -37,6 +48,11 @@ std::map<Pid, Pid> collect_members(const AnchorState& state) {
       });
   }
   if (os::lives(state.anchor)) add_descendants(state.anchor.pid, members, 0);
+  for_each_recorded(folder, state, [&](Pid pid) {
+    if (members.contains(pid)) return;
+    if (auto stat = os::read_stat(pid)) members.emplace(pid, stat->parent);
+    add_descendants(pid, members, 0);
+  });
   return members;
 }
 
@@ -76,7 +92,7 @@ ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
   report.generation = view.state.generation;
   if (view.alive) report.anchor = view.state.anchor.pid;
   if (!view.other_boot) {
-    report.tree = read_tree(view.state, 200, &report.processes);
+    report.tree = read_tree(view.folder, view.state, 200, &report.processes);
     if (os::lives(view.state.main)) report.main = view.state.main.pid;
   }
   report.gpu_memory = gpu_memory_of(report.tree, gpu, cards);
@@ -94,7 +110,7 @@ void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
   if (view.other_boot) {
     report.verdict = Verdict::stopped;
     report.sentence = "stopped by a reboot";
-  } else if (tree_lives(view.state)) {
+  } else if (tree_lives(view.folder, view.state)) {
     report.verdict = Verdict::failed;
     report.sentence =
         "its anchor died; the processes run on unowned until `gpuward up` takes them over";
@@ -113,6 +129,9 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
     report.evidence.push_back({"readiness", std::string(view.state.ready_evidence.view()), age});
   if (replica.main)
     report.evidence.push_back({"main", "pid " + std::to_string(replica.main.number) + " lives", 0});
+  if (view.alive && !view.state.why_no_cgroup.empty())
+    report.evidence.push_back(
+        {"containment", "no cgroup: " + std::string(view.state.why_no_cgroup.view()), 0});
   for (const auto& card : cards)
     report.evidence.push_back({"gpu", "holds a context on " + card, 0});
   if (!view.state.reason.empty())
@@ -145,9 +164,9 @@ Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
   return view;
 }
 
-std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
-                                   std::uint32_t* total) {
-  const auto members = collect_members(state);
+std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState& state,
+                                   std::size_t most, std::uint32_t* total) {
+  const auto members = collect_members(folder, state);
   *total = static_cast<std::uint32_t>(members.size());
   std::vector<TreeProcess> tree;
   for (const auto& [pid, parent] : members)
@@ -155,9 +174,13 @@ std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
   return tree;
 }
 
-bool tree_lives(const AnchorState& state) {
+bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   if (state.main && os::lives(state.main)) return true;
-  if (state.cgroup.empty()) return false;
+  if (state.cgroup.empty()) {
+    bool any = false;
+    for_each_recorded(folder, state, [&](Pid) { any = true; });
+    return any;
+  }
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
   auto populated = group ? group->populated() : Result<bool>(false);
@@ -179,7 +202,7 @@ std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folde
   state.cgroup.append(group->path());
   state.cgroup_kind = static_cast<std::uint8_t>(group->kind());
   std::uint32_t total = 0;
-  const auto tree = read_tree(state, 5, &total);
+  const auto tree = read_tree(folder, state, 5, &total);
   text += ", and " + std::to_string(total) + (total == 1 ? " process" : " processes") +
           " of it run on unowned:";
   for (const auto& process : tree)

@@ -24,12 +24,12 @@ struct AnchorView {
 Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline);
 
 /// Every process of the tree, parents before children, with depth. At most @p most; @p total counts
-/// all of them.
-std::vector<TreeProcess> read_tree(const AnchorState& state, std::size_t most,
-                                   std::uint32_t* total);
+/// all of them. Held without a cgroup, its members are read from the record in @p folder.
+std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState& state,
+                                   std::size_t most, std::uint32_t* total);
 
 /// Does a process of this tree live, although its anchor may be dead?
-bool tree_lives(const AnchorState& state);
+bool tree_lives(const AnchorFolder& folder, const AnchorState& state);
 
 /// What is known of a replica whose record is lost, as a sentence for people that names what lives
 /// and the way out; none when its record is sound, or nothing speaks for it ever having run. Asks

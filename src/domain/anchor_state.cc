@@ -8,7 +8,8 @@ std::string_view to_string(Containment level) {
 
 std::string_view limits_of(Containment level) {
   if (level == Containment::cgroup) return {};
-  return "without cgroups a crash of the anchor loses processes that left their parent";
+  return "without cgroups a crash of the anchor loses processes that left their parent in the 5 "
+         "seconds before it, or after it";
 }
 
 Phase phase_of(const Life& life) {

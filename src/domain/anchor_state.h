@@ -78,6 +78,7 @@ struct Receipt {
   MemoryProof memory = MemoryProof::not_visible;
   Bytes gpu_bytes_returned;
   std::int64_t at_unix_ms = 0;
+  bool only_seen = false;  ///< held without a cgroup and taken over: proves the processes once seen
 };
 
 /// What an anchor tells of its tree, in its record and to whoever asks. Inline throughout.
@@ -90,6 +91,7 @@ struct AnchorState {
   Containment level = Containment::subreaper;
   std::uint8_t cgroup_kind = 0;  ///< os::CgroupKind
   Text<512> cgroup;              ///< absolute path; empty: none
+  Text<200> why_no_cgroup;       ///< for people; empty: it has one
   bool has_exit = false;
   ExitStatus last_exit;
   Reason reason;

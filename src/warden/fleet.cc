@@ -14,7 +14,7 @@ constexpr std::size_t kMostRevivals = 5;
 
 bool unowned(const Fleet::Member& member) {
   return !member.alive && member.seen && !is_over(member.state.phase) &&
-         control::tree_lives(member.state);
+         control::tree_lives(member.folder, member.state);
 }
 
 }  // namespace
@@ -120,7 +120,9 @@ void Fleet::adopt_again_later() {
 // nothing to take over and nobody who would start it again.
 void Fleet::revive_if_gone(Member& member) {
   const AnchorState& state = member.state;
-  if (member.alive || !member.model || is_over(state.phase) || control::tree_lives(state)) return;
+  if (member.alive || !member.model || is_over(state.phase) ||
+      control::tree_lives(member.folder, state))
+    return;
   if (state.stop_asked) {
     member.state.phase = Phase::stopped;
     return;
@@ -144,7 +146,9 @@ void Fleet::take_over(Member& member) {
   member.state = view->state;
   member.seen = true;
   if (view->alive && connect(member)) return;
-  if (view->other_boot || is_over(member.state.phase) || !control::tree_lives(member.state)) return;
+  if (view->other_boot || is_over(member.state.phase) ||
+      !control::tree_lives(member.folder, member.state))
+    return;
   // Dead, or dying: the anchor that adopts waits a moment for the lock.
   auto adopted = control::adopt_anchor(member.folder);
   if (adopted) {
@@ -207,7 +211,7 @@ void Fleet::witness(Member& member) {
       std::ranges::any_of(gpu_.devices, [](const auto& d) { return !d.processes.empty(); });
   std::uint32_t total = 0;
   if (anyone)
-    for (const auto& process : control::read_tree(member.state, 10'000, &total))
+    for (const auto& process : control::read_tree(member.folder, member.state, 10'000, &total))
       pids.insert(static_cast<std::uint32_t>(process.pid.number));
   member.witness.see(gpu_, pids);
   if (member.witness.held() == member.told_held || !member.link) return;

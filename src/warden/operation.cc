@@ -50,7 +50,8 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
   const AnchorState& state = member.state;
   if (!member.alive) {
     orders_.erase(name);
-    const bool unowned = member.seen && !is_over(state.phase) && control::tree_lives(state);
+    const bool unowned =
+        member.seen && !is_over(state.phase) && control::tree_lives(member.folder, state);
     auto started = fleet.start(name);
     if (!started || !unowned || what_ != What::restart) return started;
   }
@@ -133,7 +134,7 @@ std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const st
   if (state.phase == Phase::unkillable)
     return ServiceOutcome{name, kNotProven, "processes are left"};
   if (member.alive) return std::nullopt;
-  if (member.seen && !is_over(state.phase) && control::tree_lives(state))
+  if (member.seen && !is_over(state.phase) && control::tree_lives(member.folder, state))
     return ServiceOutcome{name, kNotProven, "its anchor died, and its processes live on unowned"};
   const bool ran = orders_.contains(name);
   const auto lost = ran || member.seen ? std::nullopt : fleet.lost(member);

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 
 import pytest
 from gpuward import Gpuward, alive, wait_for
@@ -132,6 +133,8 @@ def test_every_fall_back_ends_the_whole_tree(tmp_path, mask):
     assert gw("run", "--detach", "--name", "tree", "--", "python3", "-c", hostile).returncode == 0
     wait_for(lambda: len(pids_in(gw.log("tree"))) == 6 and "started" in gw.log("tree"), why="the tree is up")
     level = gw.service("tree")["containment"]
+    said = [e["value"] for e in gw.service("tree")["evidence"] if e["what"] == "containment"]
+    assert said == (["no cgroup: masked"] if level == "subreaper" else [])
     assert level == ("subreaper" if "no_cgroup," in mask + "," else level)
     run = Gpuward(gw.home, GPUWARD_KERNEL_MASK=mask)
     process = run.popen("stop", "--timeout", "40s", "tree")
@@ -143,6 +146,80 @@ def test_every_fall_back_ends_the_whole_tree(tmp_path, mask):
     assert "none left" in out and "KILL was needed" in out
     assert not [pid for pid in pids_in(gw.log("tree")) if alive(pid)]
     gw("down")
+
+
+def in_record(gw, name: str, pid: int) -> bool:
+    """Does the record of NAME list PID: field 1, as the wire has it?"""
+    digits = pid.to_bytes((pid.bit_length() + 7) // 8, "little")
+    record = gw.home / f"run/anchors/{name}.0/record"
+    return struct.pack("<HI", 1, len(digits)) + digits in record.read_bytes()
+
+
+# Main forks a child whose parent ends at once; when told to, one that stays its own. DEAF: they do not hear TERM.
+STRAYS = """
+import os, signal
+def say(text): os.write(1, (text + "\\n").encode())
+def own(*ignored):
+    if os.fork() == 0: live()
+def live():
+    os.setsid()
+    if "DEAF" in os.environ: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say("pid %d" % os.getpid())
+    while True: signal.pause()
+signal.signal(signal.SIGUSR1, own)
+if os.fork() == 0:
+    if os.fork() == 0: live()
+    os._exit(0)
+os.wait()
+while True: signal.pause()
+"""
+
+
+@pytest.mark.parametrize("mask", ["no_cgroup", "no_cgroup,no_pidfd", "no_cgroup,no_proc_children"])
+def test_a_tree_without_a_cgroup_is_taken_over_as_far_as_it_was_seen(tmp_path, mask):
+    gw = Gpuward(tmp_path / "home", GPUWARD_KERNEL_MASK=mask)
+    assert gw("run", "--detach", "--name", "strays", "--", "python3", "-c", STRAYS).returncode == 0
+    wait_for(lambda: len(pids_in(gw.log("strays"))) == 1, why="the stray lives")
+    stray = pids_in(gw.log("strays"))[0]
+    wait_for(lambda: in_record(gw, "strays", stray), why="the stray is on record")
+    replica = gw.service("strays")["replicas"][0]
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    assert {p["pid"] for p in gw.service("strays")["replicas"][0]["tree"]} == {replica["main_pid"], stray}
+    os.kill(replica["main_pid"], signal.SIGKILL)  # what is left has no main and no parent of ours
+    assert gw("run", "--name", "strays", "--", "true").returncode == 125, "no second copy beside it"
+    stop = gw("stop", "strays")
+    assert stop.returncode == 0, stop.stderr
+    assert "none left of those seen" in stop.stdout
+    assert not alive(stray)
+
+
+def test_a_service_without_a_cgroup_is_drained_and_started_again_by_its_second_anchor(tmp_path):
+    gw = Gpuward(tmp_path / "home", GPUWARD_KERNEL_MASK="no_cgroup")
+    (tmp_path / "strays.py").write_text(STRAYS)
+    gw.configure(f"""
+[service.strays]
+command = ["python3", "{tmp_path}/strays.py"]
+env = {{ DEAF = "1" }}
+stop = {{ grace = "200ms" }}
+backoff = {{ first = "10ms", max = "1s" }}
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: len(pids_in(gw.log("strays"))) == 1, why="the stray lives")
+    first = pids_in(gw.log("strays"))[0]
+    wait_for(lambda: in_record(gw, "strays", first), why="the stray is on record")
+    before = gw.service("strays")["replicas"][0]
+    os.kill(before["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("strays")["replicas"][0]["anchor_pid"] not in (None, before["anchor_pid"]),
+             why="a new anchor leads it")
+    os.kill(before["main_pid"], signal.SIGUSR1)
+    wait_for(lambda: len(pids_in(gw.log("strays"))) == 2, why="one more, born under the new anchor")
+    second = pids_in(gw.log("strays"))[1]
+    wait_for(lambda: in_record(gw, "strays", second), why="it is on record")
+    os.kill(before["main_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("strays")["replicas"][0]["generation"] == 2, why=gw.log("strays"))
+    assert not alive(first) and not alive(second), "the old generation is drained before the new one starts"
+    assert gw("down").returncode == 0
 
 
 def test_a_deep_home_is_no_trouble_for_sockets(tmp_path):

@@ -1,0 +1,178 @@
+// How an anchor comes to its tree: a new one by prepare(), that of a dead anchor by adopt().
+
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include "anchor/anchor.h"
+#include "control/anchors.h"
+#include "os/socket.h"
+
+namespace gpuward::anchor {
+namespace {
+
+Result<os::Fd> watch_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT}) sigaddset(&set, number);
+  if (::sigprocmask(SIG_SETMASK, &set, nullptr) < 0) return fail(last_error("block signals"));
+  ::signal(SIGPIPE, SIG_IGN);
+  os::Fd fd = os::Fd::take(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return fail(last_error("make a signalfd"));
+  return fd;
+}
+
+// The living tree that a dead anchor left.
+Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
+  if (last.cgroup.empty()) {
+    if (last.main) members.push_back(last.main);
+    Tree tree = Tree::by_descent(members);
+    if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
+    return tree;
+  }
+  auto group = os::Cgroup::open(static_cast<os::CgroupKind>(last.cgroup_kind),
+                                std::string(last.cgroup.view()));
+  if (!group) return fail(std::move(group).error());
+  auto populated = group->populated();
+  if (!populated) return fail(std::move(populated).error());
+  if (!*populated) return fail(Errc::not_found, "adopt a tree of which nothing lives");
+  return Tree(std::move(*group));
+}
+
+// A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
+Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
+  auto record = control::read_record(dir);
+  if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
+  if (!record || record->boot_id.view() != boot_id) return {};
+  const ProcessId main = record->state.main;
+  if (!recover(record->state, std::move(record->members))) return {};
+  Error error(Errc::refused, "start: the last generation still lives");
+  if (main && os::lives(main)) error.doing.append(", pid ").append_number(main.pid.number);
+  return fail(error);
+}
+
+// The strongest hold there is; why it is not a cgroup is said in the state.
+Result<Tree> contain(const LaunchPlan& plan, AnchorState* state) {
+  const auto place = os::find_cgroup_place();
+  if (place.kind == os::CgroupKind::none) {
+    state->why_no_cgroup = Text<200>(place.reason);
+    return Tree::by_descent();
+  }
+  auto group = os::Cgroup::create(place.kind, place.parent, plan.cgroup_name);
+  if (!group) {
+    if (group.error().code.value() == EBUSY) return fail(std::move(group).error());
+    state->why_no_cgroup = Text<200>(group.error().message());
+    return Tree::by_descent();
+  }
+  state->level = Containment::cgroup;
+  state->cgroup_kind = static_cast<std::uint8_t>(place.kind);
+  state->cgroup = Text<512>(group->path());
+  return Tree(std::move(*group));
+}
+
+}  // namespace
+
+Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
+  Anchor anchor;
+  anchor.plan_ = std::move(plan);
+  anchor.dir_ = std::move(dir);
+  anchor.lock_ = std::move(lock);
+  const LaunchPlan& p = anchor.plan_;
+  anchor.policy_ = {p.ready.within, p.grace, p.restart, p.backoff};
+  auto boot = os::boot_id();
+  if (!boot) return fail(std::move(boot).error());
+  anchor.boot_id_ = *boot;
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1) < 0) return fail(last_error("become a subreaper"));
+  auto signals = watch_signals();
+  if (!signals) return fail(std::move(signals).error());
+  anchor.signals_ = std::move(*signals);
+  auto self = os::Process::open(Pid{::getpid()});
+  if (!self) return fail(std::move(self).error());
+  anchor.state_.anchor = self->id();
+  for (const auto& word : p.command) anchor.argv_.push_back(word.c_str());
+  anchor.argv_.push_back(nullptr);
+  for (const auto& variable : p.env)
+    anchor.env_text_.push_back(variable.name + "=" + variable.value);
+  for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
+  anchor.envp_.push_back(nullptr);
+  anchor.clients_.add(std::move(launcher), true);
+  return anchor;
+}
+
+Result<void> Anchor::open_doors() {
+  auto log = LogPump::open(dir_, plan_.log_file);
+  if (!log) return fail(std::move(log).error());
+  log_ = std::move(*log);
+  auto listener = os::listen_unix_at(dir_, "control");
+  if (!listener) return fail(std::move(listener).error());
+  listener_ = std::move(*listener);
+  return {};
+}
+
+Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
+  auto anchor =
+      prepare_common(std::move(plan), std::move(dir), std::move(lock), std::move(launcher));
+  if (!anchor) return anchor;
+  GPUWARD_TRY(refuse_if_populated(anchor->dir_, anchor->boot_id_));
+  auto tree = contain(anchor->plan_, &anchor->state_);
+  if (!tree) return fail(std::move(tree).error());
+  anchor->tree_ = std::move(*tree);
+  GPUWARD_TRY(anchor->open_doors());
+  return anchor;
+}
+
+Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
+  auto record = control::read_record(dir);
+  if (!record) return fail(std::move(record).error());
+  const AnchorState last = record->state;
+  const bool restored = record->ever_restored;
+  auto anchor =
+      prepare_common(std::move(record->plan), std::move(dir), std::move(lock), std::move(launcher));
+  if (!anchor) return anchor;
+  if (anchor->boot_id_ != record->boot_id)
+    return fail(Errc::refused, "adopt a tree from before a reboot");
+  auto tree = recover(last, std::move(record->members));
+  if (!tree) return fail(std::move(tree).error());
+  // Its owner may have died in the middle of a stop.
+  if (tree->cgroup()) (void)tree->cgroup().freeze(false);
+  const ProcessId self = anchor->state_.anchor;
+  anchor->state_ = last;
+  anchor->state_.anchor = self;
+  anchor->state_.wakeups = 0;
+  anchor->ever_restored_ = restored;
+  anchor->tree_ = std::move(*tree);
+  anchor->adopted_ = true;
+  anchor->life_.generation = last.generation;
+  anchor->life_.failures = last.failures;
+  anchor->life_.ever_ready = last.phase != Phase::starting || last.failures != 0;
+  anchor->last_main_ = last.main.pid;
+  if (auto main = os::Process::open(last.main)) anchor->main_ = std::move(*main);
+  GPUWARD_TRY(anchor->open_doors());
+  return anchor;
+}
+
+// An adopted tree goes on as it was: still to be proven ready, or ready. A stop or restart that was
+// under way when its anchor died goes on, with its whole grace again; a main that is gone means
+// that the tree ends, whatever is left of it.
+void Anchor::resume() {
+  const bool unready = state_.phase == Phase::starting && plan_.ready.kind != ReadyKind::started;
+  if (unready) {
+    life_.state = life::Starting{os::now() + plan_.ready.within};
+    probe_.start(os::now());
+  } else {
+    life_.state = life::Ready{os::now()};
+  }
+  state_.phase = phase_of(life_);
+  log_.note("a new anchor took the tree over");
+  const bool stop = state_.stop_asked;
+  const bool restart = state_.restart_asked;
+  if (stop) happen(life::StopAsked{plan_.grace});
+  if (restart) happen(life::RestartAsked{plan_.grace});
+  if (!main_) return happen(life::MainEnded{.status = {.unknown = true}});
+  publish();
+}
+
+}  // namespace gpuward::anchor
