@@ -50,7 +50,7 @@ void check_ports(Receipt& receipt) {
 
 void Anchor::check_adopted_main() {
   if (!adopted_ || !main_ || main_.alive()) return;
-  main_ = os::Process();
+  forget_main();
   happen(life::MainEnded{.status = {.unknown = true}});
   check_empty();
 }
@@ -70,7 +70,8 @@ int Anchor::run() {
 }
 
 Instant Anchor::next_wake() const {
-  return std::min({deadline(life_), probe_.next(), recheck_, memory_by_, look_});
+  const Instant probe = exec_report_ ? os::kNever : probe_.next();  // asked once it is executed
+  return std::min({deadline(life_), probe, recheck_, memory_by_, look_});
 }
 
 void Anchor::wait() {
@@ -146,11 +147,17 @@ void Anchor::reap() {
     status.signaled = child.si_code != CLD_EXITED;
     status.value = child.si_status;
     status.core = child.si_code == CLD_DUMPED;
-    main_ = os::Process();
+    forget_main();
     happen(life::MainEnded{status});
   }
   if (asked_to_stop) happen(life::StopAsked{plan_.grace});
   check_empty();
+}
+
+// Its number may be somebody else's soon: no file may name it any more.
+void Anchor::forget_main() {
+  main_ = os::Process();
+  remove_pid_file(plan_.pid_file, last_main_);
 }
 
 void Anchor::check_exec_report() {
@@ -227,7 +234,7 @@ void Anchor::look_around(Instant now) {
   const bool changed = tree_.look();
   look_pause_ = changed || !due ? kFirstLook : std::min<Duration>(look_pause_ * 2, kLongestLook);
   look_ = now + look_pause_;
-  if (changed) write_record();
+  if (changed) update_record();
   check_adopted_main();
 }
 
@@ -241,7 +248,7 @@ void Anchor::happen(const life::Event& event) {
     state_.since_ns = os::now().time_since_epoch().count();
   // What is meant is on record before it is done: whoever adopts this tree goes on from there.
   describe();
-  if (!actions.empty()) write_record();
+  if (!actions.empty()) update_record();
   for (const auto action : actions) {
     // A nested happen() may have moved on: what a finished life still asked for is void.
     if (over_) return;
@@ -303,11 +310,14 @@ void Anchor::spawn() {
   if (!spawning) return spawn_failed(spawning.error());
   state_.main = spawning->process().id();
   last_main_ = state_.main.pid;
-  write_record();  // before exec: a crash from here on leaves a tree that can be found
-  if (auto written = write_pid_file(plan_.pid_file, last_main_); !written) {
-    Text<200> line("the PID file could not be written: ");
-    log_.note(line.append(written.error().doing));
+  // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
+  // none: the child, which waits for it, ends.
+  if (auto written = write_record(); !written) {
+    state_.main = ProcessId{};
+    return spawn_failed({os::SpawnStep::write_record, written.error().code.value()});
   }
+  if (auto written = write_pid_file(plan_.pid_file, last_main_); !written)
+    note_failure("the PID file could not be written", written.error());
   main_ = spawning->take_process();
   exec_report_ = spawning->go();
 }
@@ -331,6 +341,7 @@ void Anchor::note_tree() {
   state_.receipt.generation = life_.generation;
   state_.receipt.only_seen = adopted_ && !tree_.cgroup();
   tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
+  state_.receipt.ports_unknown = state_.receipt.ports_freed.dropped() != 0;
   if (!main_ && life_.last_exit)
     ++state_.receipt.processes_ended;  // it has ended by itself already
 }
@@ -371,15 +382,14 @@ void Anchor::write_receipt() {
   if (state_.phase == Phase::unkillable) tree_.name_survivors(&receipt.survivors);
   check_ports(receipt);
 
-  if (!append_to_journal(dir_, receipt, life_.reason))
-    log_.note("the journal could not be written");
+  if (auto written = append_to_journal(dir_, receipt, life_.reason); !written)
+    note_failure("the journal could not be written", written.error());
 }
 
 void Anchor::finish() {
   over_ = true;
-  main_ = os::Process();
+  forget_main();
   log_.drain();
-  remove_pid_file(plan_.pid_file, last_main_);
   tree_.remove();
   publish();
   ::unlinkat(dir_.get(), "control", 0);
@@ -402,7 +412,7 @@ void Anchor::answer(const AnchorRequest& request) {
     case AnchorRequest::What::gpu_held:
       state_.gpu_seen = true;
       state_.gpu_held = request.bytes;
-      return write_record();
+      return update_record();
   }
 }
 
@@ -422,13 +432,25 @@ void Anchor::describe() {
 
 void Anchor::publish() {
   describe();
-  write_record();
+  update_record();
   clients_.tell(state_);
 }
 
-void Anchor::write_record() {
-  if (!anchor::write_record(dir_, boot_id_, plan_, state_, ever_restored_, tree_.seen()))
-    log_.note("the record could not be written");
+Result<void> Anchor::write_record() {
+  return anchor::write_record(dir_, boot_id_, plan_, state_, ever_restored_, tree_.seen());
+}
+
+void Anchor::update_record() {
+  auto written = write_record();
+  if (!written) note_failure("the record could not be written", written.error());
+}
+
+void Anchor::note_failure(std::string_view what, const Error& error) {
+  Text<300> line(what);
+  line.append(": ").append(error.doing);
+  if (error.code.category() == std::system_category())
+    line.append(": ").append(::strerrordesc_np(error.code.value()));
+  log_.note(line);
 }
 
 }  // namespace gpuward::anchor

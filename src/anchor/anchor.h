@@ -45,6 +45,7 @@ class Anchor {
   void check_exec_report();
   void resume();
   void check_adopted_main();
+  void forget_main();
   void check_probe();
   void check_empty();
   void check_deadline();
@@ -67,7 +68,9 @@ class Anchor {
   // What others see.
   void describe();
   void publish();
-  void write_record();
+  Result<void> write_record();
+  void update_record();
+  void note_failure(std::string_view what, const Error& error);
 
   LaunchPlan plan_;
   LifePolicy policy_;

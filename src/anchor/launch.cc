@@ -120,7 +120,10 @@ Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd 
   auto tree = contain(anchor->plan_, &anchor->state_);
   if (!tree) return fail(std::move(tree).error());
   anchor->tree_ = std::move(*tree);
-  GPUWARD_TRY(anchor->open_doors());
+  if (auto open = anchor->open_doors(); !open) {
+    anchor->tree_.remove();
+    return fail(std::move(open).error());
+  }
   return anchor;
 }
 
@@ -169,9 +172,11 @@ void Anchor::resume() {
   log_.note("a new anchor took the tree over");
   const bool stop = state_.stop_asked;
   const bool restart = state_.restart_asked;
+  // Its first anchor may have seen how main ended.
+  const ExitStatus end = state_.has_exit ? state_.last_exit : ExitStatus{.unknown = true};
   if (stop) happen(life::StopAsked{plan_.grace});
   if (restart) happen(life::RestartAsked{plan_.grace});
-  if (!main_) return happen(life::MainEnded{.status = {.unknown = true}});
+  if (!main_) return happen(life::MainEnded{end});
   publish();
 }
 

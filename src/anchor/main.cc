@@ -3,10 +3,13 @@
 // socket, its state goes back over it.
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,13 +22,33 @@ namespace {
 using namespace gpuward;
 
 constexpr int kLauncher = 3;
+constexpr int kFolderAttempts = 20;
+
+struct Folder {
+  os::Fd dir;
+  os::Fd lock;
+};
 
 // The folder's lock is held for life: the proof, to everyone who tries it, that this anchor lives.
-Result<os::Fd> lock_folder(const os::Fd& dir) {
-  auto lock = os::Fd::open_at(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-  if (!lock) return lock;
-  if (!os::lock(*lock)) return fail(Errc::refused, "start: it runs already");
-  return lock;
+// Whoever removes the folder of a dead anchor holds the lock meanwhile: what was waited for may no
+// longer be what stands there, and is opened anew.
+Result<Folder> lock_folder(const char* path, bool make) {
+  for (int attempt = 0; attempt < kFolderAttempts; ++attempt) {
+    if (make) GPUWARD_TRY(os::make_directories(path, 0700));
+    auto dir = os::Fd::open(path, O_RDONLY | O_DIRECTORY);
+    if (!dir) return fail(std::move(dir).error());
+    auto lock = os::Fd::open_at(*dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    if (!lock && lock.error().code.value() == ENOENT) continue;
+    if (!lock) return fail(std::move(lock).error());
+    if (!os::lock(*lock)) return fail(Errc::refused, "start: it runs already");
+    struct stat held{};
+    struct stat there{};
+    const std::string name = std::string(path) + "/lock";
+    if (::fstat(lock->get(), &held) == 0 && ::lstat(name.c_str(), &there) == 0 &&
+        held.st_ino == there.st_ino && held.st_dev == there.st_dev)
+      return Folder{std::move(*dir), std::move(*lock)};
+  }
+  return fail(Errc::refused, "start: its folder is removed again and again");
 }
 
 // Reads exactly one frame: what the launcher says after it (that it sees the GPU) is for the loop.
@@ -55,12 +78,12 @@ Result<anchor::Anchor> prepare(const char* path, bool adopt, os::Fd& launcher) {
     if (!received) return fail(std::move(received).error());
     plan = std::move(*received);
   }
-  auto dir = os::Fd::open(path, O_RDONLY | O_DIRECTORY);
-  if (!dir) return fail(std::move(dir).error());
-  auto lock = lock_folder(*dir);
-  if (!lock) return fail(std::move(lock).error());
-  if (adopt) return anchor::Anchor::adopt(std::move(*dir), std::move(*lock), std::move(launcher));
-  return anchor::Anchor::prepare(std::move(plan), std::move(*dir), std::move(*lock),
+  auto folder = lock_folder(path, !adopt);
+  if (!folder) return fail(std::move(folder).error());
+  if (adopt)
+    return anchor::Anchor::adopt(std::move(folder->dir), std::move(folder->lock),
+                                 std::move(launcher));
+  return anchor::Anchor::prepare(std::move(plan), std::move(folder->dir), std::move(folder->lock),
                                  std::move(launcher));
 }
 

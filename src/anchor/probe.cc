@@ -10,8 +10,10 @@
 namespace gpuward::anchor {
 namespace {
 
-Text<1200> request_for(const Readiness& ready) {
-  Text<1200> text("GET ");
+constexpr std::size_t kRequestRoom = kLongestReadyPath + 200;
+
+Text<kRequestRoom> request_for(const Readiness& ready) {
+  Text<kRequestRoom> text("GET ");
   text.append(ready.path).append(" HTTP/1.1\r\nHost: ").append(ready.address);
   text.append("\r\nUser-Agent: gpuward\r\nAccept: */*\r\nConnection: close\r\n\r\n");
   return text;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 
 #include "os/proc_fs.h"
@@ -13,6 +14,7 @@ namespace gpuward::anchor {
 namespace {
 
 constexpr off_t kJournalLimit = 256 << 10;
+constexpr std::size_t kMemberRoom = 64;  // what one takes at most
 
 // One buffer for the one thread: a record is up to 64 KiB, too much for a stack page each time.
 std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> buffer;
@@ -33,8 +35,9 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
   writer(2, plan);
   writer(3, state);
   writer(4, ever_restored);
-  writer(5, members);
-  if (writer.full()) return fail(Errc::bad_message, "fit the record into its limit");
+  for (const auto& member : members)
+    if (writer.room() >= kMemberRoom) writer(5, member);
+  if (writer.full()) return fail(error_from(EMSGSIZE, "write the record"));
   return os::replace_file_at(dir, "record", writer.end_frame(), 0600);
 }
 
@@ -65,10 +68,15 @@ Result<void> write_pid_file(const std::string& path, Pid main) {
 
 void remove_pid_file(const std::string& path, Pid main) {
   if (path.empty()) return;
+  // Scripts may have laid anything there: a FIFO would be waited on.
+  auto file = os::Fd::open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  struct stat info{};
+  if (!file || ::fstat(file->get(), &info) < 0 || !S_ISREG(info.st_mode)) return;
   std::array<char, 32> text{};
-  auto found = os::read_small(path.c_str(), text);
-  if (!found) return;
-  auto pid = os::parse_pid(found->substr(0, found->find('\n')));
+  const ssize_t n = ::read(file->get(), text.data(), text.size());
+  if (n <= 0) return;
+  const std::string_view found(text.data(), static_cast<std::size_t>(n));
+  auto pid = os::parse_pid(found.substr(0, found.find('\n')));
   if (pid && *pid == main) ::unlink(path.c_str());
 }
 

@@ -14,7 +14,8 @@
 
 namespace gpuward::anchor {
 
-/// Replaces the record in @p dir by rename: a reader sees the old one or the new one, whole.
+/// Replaces the record in @p dir by rename: a reader sees the old one or the new one, whole. As
+/// many of @p members as fit beside the plan. Errors: EMSGSIZE; as open(2), write(2), rename(2).
 Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
                           const AnchorState& state, bool ever_restored,
                           const std::vector<ProcessId>& members);

@@ -19,12 +19,15 @@ Pid self() {
 }
 
 struct KnownListeners {
-  std::array<os::Listener, 256> items{};
+  std::array<os::Listener, 512> items{};
   std::size_t count = 0;
+  bool all = true;
 
   void collect() {
     (void)os::for_each_listener([&](const os::Listener& listener) {
-      if (listener.inode != 0 && count < items.size()) items[count++] = listener;
+      if (listener.inode == 0) return;
+      all &= count < items.size();
+      if (all) items[count++] = listener;
     });
   }
   const os::Listener* find(std::uint64_t inode) const {
@@ -164,7 +167,11 @@ void Tree::note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports,
   *members = 0;
   for_each([&](const os::Process& process) {
     ++*members;
-    if (listeners.count == 0 || *members > most) return;
+    if (listeners.count == 0) return;
+    if (*members > most) {
+      listeners.all = false;
+      return;
+    }
     (void)os::for_each_socket(process.pid(), [&](std::uint64_t inode) {
       const auto* listener = listeners.find(inode);
       if (listener != nullptr &&
@@ -172,6 +179,7 @@ void Tree::note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports,
         ports->push_back(listener->port);
     });
   });
+  if (!listeners.all) ports->set_dropped(ports->dropped() + 1);
 }
 
 std::optional<bool> Tree::listens_on(std::uint16_t port) const {
@@ -179,7 +187,7 @@ std::optional<bool> Tree::listens_on(std::uint16_t port) const {
   all.collect();
   bool known = false;
   for (std::size_t at = 0; at < all.count; ++at) known |= all.items[at].port == port;
-  if (!known) return std::nullopt;
+  if (!known || !all.all) return std::nullopt;
   bool found = false;
   bool blind = false;
   for_each([&](const os::Process& process) {

@@ -52,7 +52,8 @@ class Tree {
   void kill_pass(bool first) const;
 
   /// Takes the count of members and the TCP ports they listen on, for the receipt; at most @p most
-  /// processes are asked for their sockets.
+  /// processes are asked for their sockets: where there are more, or more listeners on this machine
+  /// than can be kept, ports->dropped() is not 0.
   void note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports, std::uint32_t most) const;
 
   /// Does a process of the tree listen on @p port? Nullopt when it cannot be seen.

@@ -42,6 +42,8 @@ std::error_code make_error_code(Errc code) {
 
 std::string Error::message() const {
   std::string text(doing.view());
+  // The rule that forbids it stands in the text.
+  if (!text.empty() && code == make_error_code(Errc::refused)) return text;
   if (!text.empty()) text += ": ";
   return text + code.message();
 }

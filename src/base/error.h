@@ -16,7 +16,7 @@ enum class Errc {
   not_supported = 1,  ///< the kernel, the driver or this machine does not offer it
   timed_out,          ///< the deadline passed; nothing is known about later
   bad_message,        ///< bytes that do not follow the wire format or a file format
-  refused,            ///< asked for something that a rule forbids
+  refused,            ///< asked for something that a rule forbids; the Error's text says which
   not_found,          ///< no such service, process or device
   not_proven,         ///< done as far as can be seen, but the proof failed
   unreachable,        ///< no warden or anchor answers

@@ -94,11 +94,16 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
                            {"wchan", or_null(std::string(left.wchan.view()))}});
     json::array ports;
     for (const auto port : receipt.ports_freed) ports.push_back(port);
+    json::array held;
+    for (const auto port : receipt.ports_held) held.push_back(port);
     list.push_back({{"service", service},
                     {"replica", replica},
                     {"processes_ended", receipt.processes_ended},
                     {"survivors", std::move(survivors)},
                     {"ports_freed", std::move(ports)},
+                    {"ports_held", std::move(held)},
+                    {"ports_unknown", receipt.ports_unknown},
+                    {"only_seen", receipt.only_seen},
                     {"gpu_bytes_returned", receipt.gpu_bytes_returned.count},
                     {"memory_proof", to_string(receipt.memory)},
                     {"forced", receipt.forced},

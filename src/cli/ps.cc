@@ -122,24 +122,24 @@ void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
     if (row.owner) owner = {{"service", row.owner->service}, {"replica", row.owner->replica}};
     json::value memory = nullptr;
     if (row.process->memory) memory = row.process->memory->count;
-    processes.push_back({{"pid", row.process->pid},
-                         {"start_time_ticks", row.process->start_ticks},
-                         {"command", or_null(row.command)},
-                         {"user", or_null(row.user)},
-                         {"container", or_null(row.container)},
-                         {"gpu_uuid", row.device->uuid},
-                         {"gpu_memory_bytes", memory},
-                         {"sm_percent", or_null(row.process->sm_percent)},
-                         {"owner", owner},
-                         {"verdict", row.owner ? json::value(nullptr) : json::value("STRANGER")},
-                         {"age_seconds", or_null(row.age_seconds)},
-                         {"idle_seconds", nullptr}});
+    processes.push_back(
+        {{"pid", row.process->pid},
+         {"start_time_ticks", row.process->start_ticks},
+         {"command", or_null(row.command)},
+         {"user", or_null(row.user)},
+         {"container", or_null(row.container)},
+         {"gpu_uuid", row.device->uuid},
+         {"gpu_memory_bytes", memory},
+         {"sm_percent", or_null(row.process->sm_percent)},
+         {"owner", owner},
+         {"verdict",
+          row.owner || !snapshot.pids_are_ours ? json::value(nullptr) : json::value("STRANGER")},
+         {"age_seconds", or_null(row.age_seconds)},
+         {"idle_seconds", nullptr}});
   }
   json::object phantom;
   for (const auto& device : snapshot.devices) {
-    GpuSnapshot one;
-    one.devices.push_back(device);
-    if (device.processes_visible) phantom[device.uuid] = unexplained_bytes(one);
+    if (device.processes_visible) phantom[device.uuid] = unexplained_bytes(device);
   }
   const json::object root = {{"processes", std::move(processes)},
                              {"phantom_bytes", std::move(phantom)},
@@ -170,7 +170,10 @@ void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
       table.row({std::to_string(row.process->pid), std::to_string(row.device->index),
                  row.process->memory ? to_string(*row.process->memory) : "?",
                  row.process->sm_percent ? std::to_string(*row.process->sm_percent) + " %" : "-",
-                 row.owner ? row.owner->service : "stranger", row.user, command});
+                 row.owner                ? row.owner->service
+                 : snapshot.pids_are_ours ? "stranger"
+                                          : "?",  // a pid of another space: it may be anybody's
+                 row.user, command});
     }
     std::fputs(table.text().c_str(), stdout);
   }

@@ -12,7 +12,7 @@ std::string receipt_line(const std::string& service, const Receipt& receipt) {
   if (receipt.forced) line += " (KILL was needed)";
   line += receipt.survivors.empty() ? ", none left"
                                     : ", " + std::to_string(receipt.survivors.size()) + " LEFT";
-  if (receipt.only_seen) line += " of those seen (no cgroup, and its first anchor had died)";
+  if (receipt.only_seen) line += " of those seen";
   switch (receipt.memory) {
     case MemoryProof::returned:
       line += "; GPU memory back: " + to_string(receipt.gpu_bytes_returned);
@@ -30,6 +30,7 @@ std::string receipt_line(const std::string& service, const Receipt& receipt) {
   for (const auto port : receipt.ports_freed) line += "; port " + std::to_string(port) + " free";
   for (const auto port : receipt.ports_held)
     line += "; port " + std::to_string(port) + " taken by another program";
+  if (receipt.ports_unknown) line += "; it may have had more ports, too many to look through";
   return line;
 }
 

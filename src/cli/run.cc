@@ -15,12 +15,15 @@
 #include "cli/receipt.h"
 #include "cli/warden_client.h"
 #include "control/anchors.h"
+#include "control/launch_plan.h"
 #include "os/clock.h"
+#include "os/spawn.h"
 
 namespace gpuward::cli {
 namespace {
 
 constexpr int kGpuwardFailed = 125;
+constexpr auto kFirstWordWithin = std::chrono::seconds(30);
 
 int fail_run(const Error& error) {
   complain(error);
@@ -58,16 +61,16 @@ Result<std::string> choose_name(const RunOptions& options, const control::Home& 
 int exit_code_of(const AnchorState& state, const LaunchPlan& plan, bool log_shown) {
   if (state.spawn_errno != 0) {
     if (!log_shown) std::fprintf(stderr, "gpuward: %s\n", std::string(state.reason.view()).c_str());
+    if (!state.spawn_failure.view().starts_with(os::to_string(os::SpawnStep::execute)))
+      return kGpuwardFailed;
     return state.spawn_errno == ENOENT ? 127 : 126;
   }
   if (state.phase == Phase::unkillable || !state.receipt.survivors.empty()) {
     print_survivors(plan.service, state.receipt);
     return kGpuwardFailed;
   }
-  if (starts_containers(plan)) {
-    std::fprintf(stderr,
-                 "gpuward: not proven: '%s' starts containers, which live outside its tree\n",
-                 plan.command.front().c_str());
+  if (const auto why = why_not_proven(state, plan); !why.empty()) {
+    std::fprintf(stderr, "gpuward: not proven: %s\n", std::string(why).c_str());
     return kGpuwardFailed;
   }
   if (state.has_exit) return state.last_exit.shell_code();
@@ -75,15 +78,13 @@ int exit_code_of(const AnchorState& state, const LaunchPlan& plan, bool log_show
   return kGpuwardFailed;
 }
 
-int detach(control::Launched& launched, const LaunchPlan& plan) {
-  AnchorState state;
+int detach(control::Launched& launched, const LaunchPlan& plan, AnchorState state) {
   while (state.phase != Phase::ready && !is_over(state.phase)) {
     auto next = control::next_state(launched.channel, os::now() + std::chrono::seconds(30));
     if (!next) return fail_run(next.error());
     state = *next;
   }
-  if (state.phase == Phase::failed && state.generation == 0)
-    return fail_run(Error(Errc::refused, state.reason));
+  if (control::is_refusal(state)) return fail_run(Error(Errc::refused, state.reason));
   if (is_over(state.phase)) return exit_code_of(state, plan, false);
   std::printf("%s: runs as pid %d, held by %s\n", plan.service.c_str(), state.main.pid.number,
               std::string(to_string(state.level)).c_str());
@@ -95,8 +96,9 @@ int detach(control::Launched& launched, const LaunchPlan& plan) {
 // In front of the anchor: follows the log, passes Ctrl-C on as a stop, waits for the proof.
 class Foreground {
  public:
-  Foreground(control::Launched launched, const LaunchPlan& plan, LogFollower log)
-      : launched_(std::move(launched)), plan_(plan), log_(std::move(log)) {}
+  Foreground(control::Launched launched, const LaunchPlan& plan, LogFollower log,
+             const AnchorState& first)
+      : launched_(std::move(launched)), plan_(plan), log_(std::move(log)), state_(first) {}
 
   int watch() {
     sigset_t set;
@@ -104,25 +106,34 @@ class Foreground {
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&set, number);
     ::sigprocmask(SIG_BLOCK, &set, nullptr);
     const os::Fd signals = os::Fd::take(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-    for (;;) {
+    if (control::is_refusal(state_)) return fail_run(Error(Errc::refused, state_.reason));
+    while (!ended()) {
       pollfd items[] = {
           {launched_.channel.fd(), POLLIN, 0}, {signals.get(), POLLIN, 0}, {log_.fd(), POLLIN, 0}};
       if (::poll(items, 3, -1) < 0 && errno != EINTR) return fail_run(last_error("wait"));
       if (items[2].revents != 0) log_.print_new();
       if (items[1].revents != 0) ask_to_stop(signals);
       if (items[0].revents == 0) continue;
-      auto next = control::next_state(launched_.channel, os::now() + std::chrono::seconds(5));
-      if (!next) return lost(next.error());
-      state_ = *next;
-      if (state_.phase == Phase::failed && state_.generation == 0)
-        return fail_run(Error(Errc::refused, state_.reason));
-      if (state_.phase == Phase::unkillable) return done();
-      if (is_over(state_.phase)) return done();
-      if (memory_) memory_->answer_if_asked(launched_.channel, state_);
+      if (auto heard = listen(); !heard) return lost(heard.error());
     }
+    return done();
   }
 
  private:
+  bool ended() const { return state_.phase == Phase::unkillable || is_over(state_.phase); }
+
+  // Everything that has come: what is left in the channel's buffer would not wake poll again.
+  Result<void> listen() {
+    while (!ended()) {
+      auto next = control::next_state(launched_.channel, os::now());
+      if (!next && next.error().code == make_error_code(Errc::timed_out)) return {};
+      if (!next) return fail(std::move(next).error());
+      state_ = *next;
+      if (memory_) memory_->answer_if_asked(launched_.channel, state_);
+    }
+    return {};
+  }
+
   void ask_to_stop(const os::Fd& signals) {
     signalfd_siginfo info{};
     while (::read(signals.get(), &info, sizeof info) == sizeof info) {
@@ -181,15 +192,16 @@ class Foreground {
   bool asked_ = false;
 };
 
-}  // namespace
+struct Begun {
+  LaunchPlan plan;
+  LogFollower log;
+  control::Launched launched;
+  AnchorState first;  // what its anchor said first
+};
 
-int run(const RunOptions& options) {
-  ::signal(SIGPIPE, SIG_IGN);
-  auto home = control::find_home();
-  if (!home) return fail_run(home.error());
-  if (auto ready = control::prepare_home(*home); !ready) return fail_run(ready.error());
-  auto name = choose_name(options, *home);
-  if (!name) return fail_run(name.error());
+Result<Begun> begin(const RunOptions& options, const control::Home& home) {
+  auto name = choose_name(options, home);
+  if (!name) return fail(std::move(name).error());
   ServiceModel service;
   service.name = *name;
   service.command = options.command;
@@ -198,14 +210,35 @@ int run(const RunOptions& options) {
   if (options.grace) service.grace = *options.grace;
   control::LaunchContext context;
   context.environment = control::own_environment();
-  auto plan = control::make_plan(service, 0, *home, context);
-  if (!plan) return fail_run(plan.error());
+  auto plan = control::make_plan(service, 0, home, context);
+  if (!plan) return fail(std::move(plan).error());
   auto log = LogFollower::at_end(plan->log_file);
-  if (!log) return fail_run(log.error());
-  auto launched = control::launch_anchor(*plan, *home);
-  if (!launched) return fail_run(launched.error());
-  if (options.detach) return detach(*launched, *plan);
-  return Foreground(std::move(*launched), *plan, std::move(*log)).watch();
+  if (!log) return fail(std::move(log).error());
+  auto launched = control::launch_anchor(*plan, home);
+  if (!launched) return fail(std::move(launched).error());
+  auto first = control::next_state(launched->channel, os::now() + kFirstWordWithin);
+  if (!first) return fail(std::move(first).error());
+  return Begun{std::move(*plan), std::move(*log), std::move(*launched), *first};
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  ::signal(SIGPIPE, SIG_IGN);
+  auto home = control::find_home();
+  if (!home) return fail_run(home.error());
+  if (auto ready = control::prepare_home(*home); !ready) return fail_run(ready.error());
+  for (;;) {
+    auto begun = begin(options, *home);
+    if (!begun) return fail_run(begun.error());
+    // Two that were started at once may have chosen one name.
+    if (control::is_refusal(begun->first) && options.name.empty() &&
+        control::anchor_lives(begun->launched.folder))
+      continue;
+    if (options.detach) return detach(begun->launched, begun->plan, begun->first);
+    return Foreground(std::move(begun->launched), begun->plan, std::move(begun->log), begun->first)
+        .watch();
+  }
 }
 
 }  // namespace gpuward::cli

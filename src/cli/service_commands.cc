@@ -23,7 +23,8 @@ constexpr int kFailed = 1;
 constexpr int kTimedOut = 3;
 constexpr int kNotProven = 4;
 constexpr int kNoWarden = 5;
-constexpr auto kLongest = std::chrono::hours(24);  // the warden has its own, shorter deadlines
+constexpr auto kAnswerWithin = std::chrono::seconds(5);
+constexpr int kAskAgainMs = 5000;
 
 int no_warden() {
   std::fputs("gpuward: no warden runs here\nrun: gpuward up\n", stderr);
@@ -47,14 +48,29 @@ void print_outcomes(const WardenAnswer& answer, bool with_receipts) {
   }
 }
 
+// Operations have their deadlines in the warden. Here it is only asked, from time to time, whether
+// that one still answers anybody.
+Result<void> wait_for_answer(const control::Home& home, int fd) {
+  pollfd item{fd, POLLIN, 0};
+  while (::poll(&item, 1, kAskAgainMs) == 0) {
+    auto other = connect_warden(home);
+    if (!other) continue;  // it has closed its doors: the answer is on its way
+    auto alive = ask_warden(*other, WardenRequest{}, os::now() + kAnswerWithin);
+    if (!alive && ::poll(&item, 1, 0) == 0)
+      return fail(Errc::unreachable, "wait: the warden answers nobody");
+  }
+  return {};
+}
+
 // While a request takes its time, a terminal says that it is being waited for.
-Result<WardenAnswer> ask_with_patience(control::Channel& channel, const WardenRequest& request,
-                                       const char* doing) {
+Result<WardenAnswer> ask_with_patience(const control::Home& home, control::Channel& channel,
+                                       const WardenRequest& request, const char* doing) {
   pollfd item{channel.fd(), POLLIN, 0};
-  GPUWARD_TRY(channel.send(request, os::now() + std::chrono::seconds(5)));
+  GPUWARD_TRY(channel.send(request, os::now() + kAnswerWithin));
   if (::poll(&item, 1, 700) == 0 && ::isatty(STDERR_FILENO) == 1)
     std::fprintf(stderr, "%s ...\n", doing);
-  auto body = channel.receive(os::now() + kLongest);
+  GPUWARD_TRY(wait_for_answer(home, channel.fd()));
+  auto body = channel.receive(os::now() + kAnswerWithin);
   if (!body) return fail(std::move(body).error());
   return wire::decode<WardenAnswer>(*body);
 }
@@ -75,8 +91,9 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
   if (!home) return code;
   auto channel = connect_warden(*home);
   if (!channel) return no_warden();
-  auto answer = ask_with_patience(*channel, request_for(what, options), doing);
+  auto answer = ask_with_patience(*home, *channel, request_for(what, options), doing);
   if (!answer) return complain(answer.error());
+  if (!answer->error.empty()) std::fprintf(stderr, "gpuward: %s\n", answer->error.c_str());
   if (options.json) std::fputs(stop_json(answer->receipts).c_str(), stdout);
   print_outcomes(options.json ? WardenAnswer{0, "", {}, {}, {}} : *answer, with_receipts);
   if (options.json)
@@ -131,16 +148,15 @@ int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& optio
   if (code == kNotProven && !state.receipt.survivors.empty())
     print_survivors(folder.service, state.receipt);
   else if (code == kNotProven)
-    std::fprintf(stderr, "gpuward: %s: not proven\n", folder.service.c_str());
+    std::fprintf(stderr, "gpuward: %s: not proven: %s\n", folder.service.c_str(),
+                 std::string(why_not_proven(state, record->plan)).c_str());
   return code;
 }
 
 // 0: a new anchor leads the tree now; 4: it lives and nobody can lead it; -1: nothing of it lives.
 int adopt_if_unowned(const control::AnchorFolder& folder) {
   auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
-  if (!view || view->other_boot || is_over(view->state.phase) ||
-      !control::tree_lives(folder, view->state))
-    return -1;
+  if (!view || is_over(view->state.phase) || !control::tree_lives(folder, view->state)) return -1;
   auto adopted = control::adopt_anchor(folder);
   if (adopted) return 0;
   std::fprintf(stderr, "gpuward: %s: not proven: its anchor died and its processes live on: %s\n",
@@ -171,6 +187,7 @@ int stop_without_warden(const control::Home& home, const ServiceOptions& options
         code = std::max(code, adopted);
       else if (!options.json)
         std::printf("%s: was not running\n", name.c_str());
+      if (adopted < 0) control::remove_empty_group(home, *folder);
     } else {
       code = std::max(code, stop_anchor(*folder, options, &receipts));
     }
@@ -215,14 +232,17 @@ Result<WardenAnswer> ask_running_or_new(const control::Home& home, const UpOptio
                                         int* code) {
   auto channel = connect_warden(home);
   if (channel && !options.files.empty())
-    std::fputs("gpuward: a warden runs already; -c is used by the next start only\n", stderr);
+    std::fputs("gpuward: a warden runs already and keeps its files; gpuward down, then up -c\n",
+               stderr);
+  const auto what = channel ? WardenRequest::What::start_autostart
+                            : WardenRequest::What::wait_autostart;  // a new one starts them itself
   if (!channel) {
     *code = start_warden(home, options);
     if (*code != 0) return fail(Errc::refused, "start the warden");
     channel = connect_warden(home);
     if (!channel) return fail(std::move(channel).error());
   }
-  return ask_with_patience(*channel, request_for(WardenRequest::What::wait_autostart, {}),
+  return ask_with_patience(home, *channel, request_for(what, {}),
                            "waiting until the services are ready");
 }
 

@@ -7,11 +7,11 @@
 #include <charconv>
 
 #include "config/problem.h"
+#include "domain/service.h"
 
 namespace gpuward::config {
 namespace {
 
-constexpr std::size_t kLongestPath = 2000;  // well inside any server's limit for a request line
 constexpr std::string_view kOwnPort = "{port}";
 
 bool is_numeric(int family, std::string_view host) {
@@ -34,7 +34,7 @@ std::unexpected<Wrong> wrong(std::string what, std::string expected) {
 
 // A path goes into a request line as it stands, so nothing may end that line early.
 bool is_path(std::string_view text) {
-  return text.starts_with('/') && text.size() <= kLongestPath &&
+  return text.starts_with('/') && text.size() <= kLongestReadyPath &&
          std::ranges::all_of(text, [](char c) { return c > ' ' && c < '\x7f'; });
 }
 

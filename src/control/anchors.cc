@@ -7,10 +7,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <climits>
 
 #include "os/clock.h"
-#include "os/listeners.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
 #include "os/spawn.h"
@@ -29,60 +27,6 @@ std::optional<AnchorFolder> parse_folder(const Home& home, std::string_view name
   if (code != std::errc{} || end != digits.data() + digits.size()) return std::nullopt;
   return AnchorFolder{std::string(name.substr(0, dot)), replica,
                       home.anchors() + "/" + std::string(name)};
-}
-
-void replace_all(std::string& text, std::string_view what, std::string_view by) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
-    text.replace(at, what.size(), by);
-}
-
-void set_variable(std::vector<EnvVar>& env, std::string_view name, std::string value) {
-  auto at = std::ranges::find(env, name, &EnvVar::name);
-  if (at == env.end())
-    env.push_back({std::string(name), std::move(value)});
-  else
-    at->value = std::move(value);
-}
-
-std::string variable(const std::vector<EnvVar>& env, std::string_view name) {
-  auto at = std::ranges::find(env, name, &EnvVar::name);
-  return at == env.end() ? std::string{} : at->value;
-}
-
-// What `source bin/activate` or `conda activate` would set, without running either.
-void apply_venv(const std::string& venv, std::vector<EnvVar>& env) {
-  const std::string path = variable(env, "PATH");
-  set_variable(env, "PATH", venv + "/bin" + (path.empty() ? "" : ":" + path));
-  const bool conda = ::access((venv + "/conda-meta").c_str(), F_OK) == 0;
-  set_variable(env, conda ? "CONDA_PREFIX" : "VIRTUAL_ENV", venv);
-  std::erase_if(env, [](const EnvVar& v) { return v.name == "PYTHONHOME"; });
-}
-
-std::string absolute(const std::string& path, const std::string& base) {
-  return path.empty() || path.front() == '/' ? path : base + "/" + path;
-}
-
-Result<void> check_port_free(const os::TcpAddress& address) {
-  auto taken = os::port_taken(address);
-  // Without the right to try (a port below 1024) the service itself will tell.
-  if (!taken || !*taken) return {};
-  Error error = error_from(EADDRINUSE, "start: port ");
-  error.doing.append_number(address.port()).append(" is taken by ");
-  const auto holder = os::find_port_holder(address.port());
-  if (!holder) {
-    error.doing.append("a process that cannot be seen from here");
-    return fail(error);
-  }
-  error.doing.append("pid ").append_number(holder->number);
-  if (auto command = os::read_command(*holder, 100))
-    error.doing.append(" (").append(*command).append(")");
-  return fail(error);
-}
-
-Result<std::string> current_folder() {
-  char here[PATH_MAX];
-  if (::getcwd(here, sizeof here) == nullptr) return fail(last_error("find the current folder"));
-  return std::string(here);
 }
 
 }  // namespace
@@ -110,7 +54,19 @@ Result<std::vector<AnchorFolder>> list_anchors(const Home& home) {
 Result<AnchorRecord> read_record(const AnchorFolder& folder) {
   auto dir = os::Fd::open(folder.path, O_RDONLY | O_DIRECTORY);
   if (!dir) return fail(std::move(dir).error());
-  return read_record(*dir);
+  auto record = read_record(*dir);
+  const auto boot = os::boot_id();
+  if (!record || !boot || *boot == record->boot_id) return record;
+  AnchorState& state = record->state;
+  if (!is_over(state.phase)) {
+    state.phase = Phase::stopped;
+    state.reason = "by a reboot";
+  }
+  state.anchor = state.main = ProcessId{};
+  state.cgroup.clear();
+  state.since_ns = os::now().time_since_epoch().count();  // its clock began anew
+  record->members.clear();
+  return record;
 }
 
 Result<AnchorRecord> read_record(const os::Fd& dir) {
@@ -157,79 +113,12 @@ Result<Channel> connect_anchor(const AnchorFolder& folder) {
   return Channel(std::move(*socket));
 }
 
-std::vector<EnvVar> own_environment() {
-  std::vector<EnvVar> env;
-  for (char** at = environ; *at != nullptr; ++at) {
-    const std::string_view text(*at);
-    const auto equals = text.find('=');
-    if (equals == std::string_view::npos || equals == 0) continue;
-    env.push_back({std::string(text.substr(0, equals)), std::string(text.substr(equals + 1))});
-  }
-  return env;
-}
-
 Result<std::string> cgroup_name(const Home& home, const std::string& service,
                                 std::uint32_t replica) {
   struct stat info{};
   if (::stat(home.run.c_str(), &info) < 0) return fail(last_error("stat", home.run));
   return "gpuward." + service + "." + std::to_string(replica) + "." + std::to_string(info.st_dev) +
          "-" + std::to_string(info.st_ino);
-}
-
-Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica, const Home& home,
-                             const LaunchContext& context) {
-  LaunchPlan plan;
-  plan.service = service.name;
-  plan.replica = replica;
-  plan.command = service.command;
-  plan.directory = service.directory.empty() ? context.directory
-                                             : absolute(service.directory, context.directory);
-  if (plan.directory.empty()) {
-    auto here = current_folder();
-    if (!here) return fail(std::move(here).error());
-    plan.directory = *here;
-  }
-  plan.env = context.environment;
-  if (!service.venv.empty()) apply_venv(absolute(service.venv, plan.directory), plan.env);
-  for (const auto& own : service.env) set_variable(plan.env, own.name, own.value);
-  plan.ready = service.ready;
-  if (plan.ready.kind != ReadyKind::started && plan.ready.address.empty())
-    plan.ready.address = "127.0.0.1:{port}";
-  plan.grace = service.grace;
-  plan.restart = service.restart;
-  plan.backoff = service.backoff;
-  plan.pid_file = absolute(service.pid_file, plan.directory);
-  plan.log_file =
-      home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
-  plan.by_warden = context.by_warden;
-  plan.uid = ::geteuid();
-
-  auto group = cgroup_name(home, service.name, replica);
-  if (!group) return fail(std::move(group).error());
-  plan.cgroup_name = std::move(*group);
-
-  if (wants_port(service)) {
-    auto port = os::free_loopback_port();
-    if (!port) return fail(std::move(port).error());
-    plan.port = *port;
-    const std::string digits = std::to_string(*port);
-    for (auto& word : plan.command) replace_all(word, "{port}", digits);
-    for (const auto& own : service.env) {
-      std::string value = own.value;
-      replace_all(value, "{port}", digits);
-      set_variable(plan.env, own.name, std::move(value));
-    }
-    replace_all(plan.ready.address, "{port}", digits);
-    if (std::ranges::find(service.env, "PORT", &EnvVar::name) == service.env.end())
-      set_variable(plan.env, "PORT", digits);
-  }
-  if (plan.ready.kind != ReadyKind::started) {
-    auto address = os::parse_tcp_address(plan.ready.address);
-    if (!address)
-      return fail(Errc::invalid, "use '" + plan.ready.address + "' as a readiness address");
-    GPUWARD_TRY(check_port_free(*address));
-  }
-  return plan;
 }
 
 namespace {
@@ -255,21 +144,27 @@ Result<Launched> start_anchor(const AnchorFolder& folder, std::vector<std::strin
 
 Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home) {
   const auto folder = anchor_folder(home, plan.service, plan.replica);
-  GPUWARD_TRY(os::make_directories(folder.path, 0700));
   auto launched = start_anchor(folder, {folder.path});
   if (!launched) return launched;
   GPUWARD_TRY(launched->channel.send(LaunchOrder{plan}, os::now() + kLaunchWithin));
   return launched;
 }
 
+Result<Launched> launch_adopter(const AnchorFolder& folder) {
+  return start_anchor(folder, {"--adopt", folder.path});
+}
+
 Result<Launched> adopt_anchor(const AnchorFolder& folder) {
-  auto launched = start_anchor(folder, {"--adopt", folder.path});
+  auto launched = launch_adopter(folder);
   if (!launched) return launched;
   auto first = next_state(launched->channel, os::now() + kLaunchWithin);
   if (!first) return fail(std::move(first).error());
-  if (first->phase == Phase::failed && first->generation == 0)
-    return fail(Error(Errc::refused, first->reason));
+  if (is_refusal(*first)) return fail(Error(Errc::refused, first->reason));
   return launched;
+}
+
+bool is_refusal(const AnchorState& state) {
+  return state.phase == Phase::failed && state.generation == 0;
 }
 
 Result<AnchorState> next_state(Channel& channel, Instant deadline) {
@@ -278,6 +173,24 @@ Result<AnchorState> next_state(Channel& channel, Instant deadline) {
   auto news = wire::decode<StateNews>(*body);
   if (!news) return fail(std::move(news).error());
   return news->state;
+}
+
+void remove_empty_group(const Home& home, const AnchorFolder& folder) {
+  if (anchor_lives(folder)) return;
+  auto kind = os::CgroupKind::none;
+  std::string path;
+  if (const auto record = read_record(folder)) {
+    kind = static_cast<os::CgroupKind>(record->state.cgroup_kind);
+    path = record->state.cgroup.view();
+  } else if (const auto name = cgroup_name(home, folder.service, folder.replica)) {
+    const auto place = os::find_cgroup_place();
+    kind = place.kind;
+    if (kind != os::CgroupKind::none) path = place.parent + "/" + *name;
+  }
+  if (path.empty()) return;
+  auto group = os::Cgroup::open(kind, path);
+  const auto populated = group ? group->populated() : Result<bool>(true);
+  if (populated && !*populated) (void)group->remove();  // the kernel refuses what is not empty
 }
 
 Result<void> remove_folder(const AnchorFolder& folder) {

@@ -29,8 +29,9 @@ Result<std::vector<AnchorFolder>> list_anchors(const Home& home);
 
 /// ENOENT when there is none yet; Errc::bad_message when it is damaged. @p dir: the anchor's
 /// folder.
-Result<AnchorRecord> read_record(const AnchorFolder& folder);
 Result<AnchorRecord> read_record(const os::Fd& dir);
+/// The same, but what lived before a reboot is said to be stopped: its pids are somebody else's.
+Result<AnchorRecord> read_record(const AnchorFolder& folder);
 
 /// Does an anchor hold this folder now? By its lock, which the kernel releases when it dies.
 bool anchor_lives(const AnchorFolder& folder);
@@ -41,25 +42,10 @@ std::vector<JournalEntry> read_journal(const AnchorFolder& folder);
 /// Connects to a living anchor. Errc::unreachable when none answers.
 Result<Channel> connect_anchor(const AnchorFolder& folder);
 
-/// What a plan is made of beside the service itself.
-struct LaunchContext {
-  std::vector<EnvVar> environment;  ///< what the service inherits
-  std::string directory;            ///< where to start if the service names no folder
-  bool by_warden = false;
-};
-/// The environment of this process.
-std::vector<EnvVar> own_environment();
-
 /// What the cgroup of a replica is called. Installs side by side must not share one: the run
 /// folder's identity is part of the name.
 Result<std::string> cgroup_name(const Home& home, const std::string& service,
                                 std::uint32_t replica);
-
-/// Turns a service into a plan: picks a port where {port} is wanted, applies the venv, makes paths
-/// absolute, and proves that the ports of `ready` are free.
-/// Errors: EADDRINUSE naming the holder: "port 7860 is taken by pid 4711 (python app.py)".
-Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica, const Home& home,
-                             const LaunchContext& context);
 
 struct Launched {
   os::Process anchor;
@@ -70,11 +56,20 @@ struct Launched {
 /// the tree is told over the channel.
 Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home);
 
-/// Starts a new anchor for the living tree of a dead one. Returns once it leads the tree.
+/// Starts a new anchor for the living tree of a dead one. Its first word is its state, or that it
+/// could not: then is_refusal() of it holds, and it has ended.
+Result<Launched> launch_adopter(const AnchorFolder& folder);
+/// The same, and waits until it leads the tree.
 Result<Launched> adopt_anchor(const AnchorFolder& folder);
+/// Is this the word of an anchor that could not even begin?
+bool is_refusal(const AnchorState& state);
 
 /// The next state that an anchor tells. Errc::unreachable when it has exited.
 Result<AnchorState> next_state(Channel& channel, Instant deadline);
+
+/// Removes the cgroup that a dead anchor left behind when its tree had ended without it. Where the
+/// record is lost it is looked for by its name, where groups are made now.
+void remove_empty_group(const Home& home, const AnchorFolder& folder);
 
 /// Removes a dead anchor's folder; refuses while one lives there.
 Result<void> remove_folder(const AnchorFolder& folder);

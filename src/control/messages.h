@@ -68,7 +68,8 @@ struct WardenRequest {
     stop = 2,
     restart = 3,
     down = 4,
-    wait_autostart = 5
+    wait_autostart = 5,
+    start_autostart = 6,  ///< and wait: what was stopped or has failed gets a new try
   };
   What what = What::status;
   std::vector<std::string> services;  ///< empty: all
@@ -137,7 +138,7 @@ void fields(A& a, Receipt& v) {
   a(1, v.generation), a(2, v.processes_ended), a(3, v.forced), a(4, v.duration),
       a(5, v.ports_freed);
   a(6, v.ports_held), a(7, v.survivors), a(8, v.memory), a(9, v.gpu_bytes_returned),
-      a(10, v.at_unix_ms), a(11, v.only_seen);
+      a(10, v.at_unix_ms), a(11, v.only_seen), a(12, v.ports_unknown);
 }
 template <class A>
 void fields(A& a, AnchorState& v) {

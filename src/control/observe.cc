@@ -67,7 +67,7 @@ void append_subtree(Pid pid, Pid parent, std::uint32_t depth, const std::map<Pid
 
 // GPU memory of the tree by the driver's rows; absent where rows cannot be matched to our pids.
 std::optional<Bytes> gpu_memory_of(const std::vector<TreeProcess>& tree, const GpuSnapshot& gpu,
-                                   std::vector<std::string>* cards) {
+                                   std::vector<const GpuDevice*>* cards) {
   if (gpu.sight != GpuSight::visible || !gpu.pids_are_ours) return std::nullopt;
   Bytes sum;
   for (const auto& device : gpu.devices) {
@@ -80,21 +80,19 @@ std::optional<Bytes> gpu_memory_of(const std::vector<TreeProcess>& tree, const G
       here = true;
       if (row.memory) sum += *row.memory;
     }
-    if (here) cards->push_back(device.name + " (" + device.uuid + ")");
+    if (here) cards->push_back(&device);
   }
   return sum;
 }
 
 ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
-                             std::vector<std::string>* cards) {
+                             std::vector<const GpuDevice*>* cards) {
   ReplicaReport report;
   report.index = view.folder.replica;
   report.generation = view.state.generation;
   if (view.alive) report.anchor = view.state.anchor.pid;
-  if (!view.other_boot) {
-    report.tree = read_tree(view.folder, view.state, 200, &report.processes);
-    if (os::lives(view.state.main)) report.main = view.state.main.pid;
-  }
+  report.tree = read_tree(view.folder, view.state, 200, &report.processes);
+  if (os::lives(view.state.main)) report.main = view.state.main.pid;
   report.gpu_memory = gpu_memory_of(report.tree, gpu, cards);
   if (view.plan.port != 0)
     report.endpoint = "127.0.0.1:" + std::to_string(view.plan.port);
@@ -107,10 +105,7 @@ void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
   report.verdict = judge(view.state);
   report.sentence = sentence_on(view.state, report.verdict, now);
   if (view.alive || is_over(view.state.phase)) return;
-  if (view.other_boot) {
-    report.verdict = Verdict::stopped;
-    report.sentence = "stopped by a reboot";
-  } else if (tree_lives(view.folder, view.state)) {
+  if (tree_lives(view.folder, view.state)) {
     report.verdict = Verdict::failed;
     report.sentence =
         "its anchor died; the processes run on unowned until `gpuward up` takes them over";
@@ -121,10 +116,12 @@ void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
 }
 
 void add_evidence(const AnchorView& view, const ReplicaReport& replica,
-                  const std::vector<std::string>& cards, Instant now, ServiceReport& report) {
-  const double age = std::chrono::duration<double>(now.time_since_epoch() -
-                                                   std::chrono::nanoseconds(view.state.since_ns))
-                         .count();
+                  const std::vector<const GpuDevice*>& cards, Instant now, ServiceReport& report) {
+  const auto age_of = [&](std::int64_t at_ns) {
+    return std::chrono::duration<double>(now.time_since_epoch() - std::chrono::nanoseconds(at_ns))
+        .count();
+  };
+  const double age = age_of(view.state.since_ns);
   if (!view.state.ready_evidence.empty() && view.state.phase == Phase::ready)
     report.evidence.push_back({"readiness", std::string(view.state.ready_evidence.view()), age});
   if (replica.main)
@@ -132,8 +129,9 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
   if (view.alive && !view.state.why_no_cgroup.empty())
     report.evidence.push_back(
         {"containment", "no cgroup: " + std::string(view.state.why_no_cgroup.view()), 0});
-  for (const auto& card : cards)
-    report.evidence.push_back({"gpu", "holds a context on " + card, 0});
+  for (const auto* card : cards)
+    report.evidence.push_back({"gpu", "holds a context on " + card->name + " (" + card->uuid + ")",
+                               age_of(card->read_ns)});
   if (!view.state.reason.empty())
     report.evidence.push_back({"reason", std::string(view.state.reason.view()), age});
   if (view.state.lost_log_bytes != 0)
@@ -152,9 +150,7 @@ Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
   if (!record) return fail(std::move(record).error());
   view.plan = std::move(record->plan);
   view.state = record->state;
-  auto boot = os::boot_id();
-  view.other_boot = boot && *boot != record->boot_id;
-  view.alive = !view.other_boot && anchor_lives(folder);
+  view.alive = anchor_lives(folder);
   if (!view.alive) return view;
   auto channel = connect_anchor(folder);
   if (!channel) return view;  // it is just ending: the record says as much
@@ -217,7 +213,7 @@ ServiceReport report_on(const std::string& service, const std::vector<AnchorView
   report.name = service;
   report.sentence = "stopped";
   for (const auto& view : replicas) {
-    std::vector<std::string> cards;
+    std::vector<const GpuDevice*> cards;
     auto replica = report_replica(view, gpu, &cards);
     judge_view(view, now, report);
     add_evidence(view, replica, cards, now, report);

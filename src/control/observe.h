@@ -16,8 +16,7 @@ struct AnchorView {
   AnchorFolder folder;
   LaunchPlan plan;
   AnchorState state;
-  bool alive = false;       ///< its anchor runs
-  bool other_boot = false;  ///< the record is from before a reboot: nothing of it can live
+  bool alive = false;  ///< its anchor runs
 };
 
 /// Asks the living anchor, or reads the record of a dead one.

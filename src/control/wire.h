@@ -75,6 +75,7 @@ class Writer {
     return buffer_.first(full_ ? 0 : size_);
   }
   bool full() const { return full_; }
+  std::size_t room() const { return buffer_.size() - size_; }
 
   template <class T>
   void operator()(std::uint16_t tag, const T& value) {

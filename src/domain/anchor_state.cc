@@ -40,10 +40,19 @@ bool starts_containers(const LaunchPlan& plan) {
   return program == "docker" || program == "podman" || program == "nerdctl";
 }
 
+std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan) {
+  if (state.phase == Phase::unkillable || !state.receipt.survivors.empty())
+    return "processes are left";
+  if (starts_containers(plan)) return "its command starts containers, which live outside its tree";
+  if (state.receipt.memory == MemoryProof::held) return "its GPU memory was not back in time";
+  if (state.receipt.only_seen)
+    return "all that was seen has ended, but its first anchor had died, and without a cgroup what "
+           "left its parent unseen is not known";
+  return {};
+}
+
 int stop_exit_code(const AnchorState& state, const LaunchPlan& plan) {
-  if (state.phase == Phase::unkillable || !state.receipt.survivors.empty()) return 4;
-  if (state.receipt.memory == MemoryProof::held || starts_containers(plan)) return 4;
-  return 0;
+  return why_not_proven(state, plan).empty() ? 0 : 4;
 }
 
 std::string_view to_string(MemoryProof proof) {

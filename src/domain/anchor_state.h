@@ -73,6 +73,7 @@ struct Receipt {
   bool forced = false;  ///< KILL was needed
   std::chrono::microseconds duration{0};
   InlineVec<std::uint16_t, 32> ports_freed;
+  bool ports_unknown = false;              ///< it may have listened on others: too many to ask
   InlineVec<std::uint16_t, 8> ports_held;  ///< still listened on, by someone else or a survivor
   InlineVec<Survivor, 16> survivors;
   MemoryProof memory = MemoryProof::not_visible;
@@ -120,5 +121,8 @@ bool starts_containers(const LaunchPlan& plan);
 
 /// The exit code that a finished stop deserves: 0 proven, 4 not proven.
 int stop_exit_code(const AnchorState& state, const LaunchPlan& plan);
+
+/// What a stop that is not proven lacks, as the rest of a sentence; empty when it is proven.
+std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan);
 
 }  // namespace gpuward

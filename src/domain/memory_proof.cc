@@ -10,16 +10,16 @@ bool can_judge(const GpuSnapshot& snapshot) {
          std::ranges::all_of(snapshot.devices, &GpuDevice::processes_visible);
 }
 
+bool has_ended(const GpuProcess& row) {
+  return row.start_ticks == 0;
+}
+
 }  // namespace
 
-std::uint64_t unexplained_bytes(const GpuSnapshot& snapshot) {
-  std::uint64_t sum = 0;
-  for (const auto& device : snapshot.devices) {
-    Bytes rows;
-    for (const auto& row : device.processes) rows += row.memory.value_or(Bytes{});
-    sum += (device.memory_used - rows).count;
-  }
-  return sum;
+std::uint64_t unexplained_bytes(const GpuDevice& device) {
+  Bytes rows;
+  for (const auto& row : device.processes) rows += row.memory.value_or(Bytes{});
+  return (device.memory_used - rows).count;
 }
 
 void MemoryWitness::see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids) {
@@ -27,23 +27,33 @@ void MemoryWitness::see(const GpuSnapshot& snapshot, const std::set<std::uint32_
   blind_ = false;
   pids_.insert(pids.begin(), pids.end());
   held_ = Bytes{};
-  for (const auto& device : snapshot.devices)
+  dead_.clear();
+  for (const auto& device : snapshot.devices) {
+    bool here = unexplained_.contains(device.uuid);
     for (const auto& row : device.processes) {
-      if (!pids_.contains(row.pid)) continue;
-      ever_held_ = true;
-      held_ += row.memory.value_or(Bytes{});
+      if (pids_.contains(row.pid)) {
+        here = true;
+        held_ += row.memory.value_or(Bytes{});
+      } else if (has_ended(row)) {
+        dead_.insert(row.pid);
+      }
     }
-  unexplained_ = unexplained_bytes(snapshot);
+    if (here) unexplained_[device.uuid] = unexplained_bytes(device);
+  }
 }
 
 MemoryWitness::Answer MemoryWitness::judge(const GpuSnapshot& after) const {
   if (blind_ || !can_judge(after)) return {};
-  if (!ever_held_) return {MemoryProof::none, {}};
-  for (const auto& device : after.devices)
+  for (const auto& device : after.devices) {
     for (const auto& row : device.processes)
-      if (pids_.contains(row.pid)) return {MemoryProof::held, {}};
-  if (unexplained_bytes(after) > unexplained_ + kUnexplainedSlack.count)
-    return {MemoryProof::held, {}};
+      if (pids_.contains(row.pid) || (has_ended(row) && !dead_.contains(row.pid)))
+        return {MemoryProof::held, {}};
+    const auto before = unexplained_.find(device.uuid);
+    if (before != unexplained_.end() &&
+        unexplained_bytes(device) > before->second + kUnexplainedSlack.count)
+      return {MemoryProof::held, {}};
+  }
+  if (unexplained_.empty()) return {MemoryProof::none, {}};
   return {MemoryProof::returned, held_};
 }
 

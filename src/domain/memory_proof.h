@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
+#include <string>
 
 #include "domain/anchor_state.h"
 #include "domain/gpu.h"
@@ -9,9 +11,9 @@
 namespace gpuward {
 
 /// What a tree held on the cards, so that its return can be proven: "memory is back" = on each card
-/// no row of any pid seen in the tree, and bytes that no row explains not above those before the
-/// stop
-/// (+ kUnexplainedSlack). Pure; feed it every snapshot while the tree lives, then ask.
+/// that it held memory of, no row of any pid seen in the tree, and bytes that no row explains not
+/// above those before the stop (+ kUnexplainedSlack). Pure; feed it every snapshot while the tree
+/// lives, then ask.
 class MemoryWitness {
  public:
   static constexpr Bytes kUnexplainedSlack{16ULL << 20};
@@ -23,19 +25,21 @@ class MemoryWitness {
     MemoryProof proof = MemoryProof::not_visible;
     Bytes returned;
   };
-  /// Judges a snapshot taken after the tree was proven empty. `held` means: not back yet.
+  /// Judges a snapshot taken after the tree was proven empty. `held` means: not back yet. A row of
+  /// a process that has ended since the last look may be of one that no look has seen: it is waited
+  /// for too.
   Answer judge(const GpuSnapshot& after) const;
   Bytes held() const { return held_; }
 
  private:
   std::set<std::uint32_t> pids_;
-  Bytes held_;                     // at the last look
-  std::uint64_t unexplained_ = 0;  // bytes over all cards, at the last look
-  bool ever_held_ = false;
+  std::set<std::uint32_t> dead_;  // pids of rows whose process had ended already at the last look
+  Bytes held_;                    // at the last look
+  std::map<std::string, std::uint64_t> unexplained_;  // bytes by card that it ever held memory of
   bool blind_ = true;
 };
 
-/// Bytes in use that no row explains, over all cards.
-std::uint64_t unexplained_bytes(const GpuSnapshot& snapshot);
+/// Bytes in use on @p device that no row explains.
+std::uint64_t unexplained_bytes(const GpuDevice& device);
 
 }  // namespace gpuward

@@ -22,6 +22,9 @@ enum class ReadyKind : std::uint8_t {
   http = 2,     ///< GET `path` at `address` answers 200 to 399
 };
 
+/// Of Readiness::path: well inside any server's limit for a request line.
+inline constexpr std::size_t kLongestReadyPath = 2000;
+
 struct Readiness {
   ReadyKind kind = ReadyKind::started;
   /// Numeric "A.B.C.D:PORT" or "[v6]:PORT". "{port}" stands for the replica's own port, and an

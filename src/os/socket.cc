@@ -1,11 +1,13 @@
 #include "os/socket.h"
 
 #include <arpa/inet.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
@@ -125,11 +127,35 @@ int connect_result(const Fd& socket) {
   return code;
 }
 
+namespace {
+
+constexpr std::uint16_t kFirstOfOurs = 20'000;
+constexpr int kPortTries = 64;
+
+// The first port that the kernel itself picks from, for outgoing connections too (ip(7)).
+std::uint16_t first_ephemeral_port() {
+  std::array<char, 32> text{};
+  const auto range = read_small("/proc/sys/net/ipv4/ip_local_port_range", text);
+  std::uint16_t low = 0;
+  if (range) (void)std::from_chars(range->data(), range->data() + range->size(), low);
+  return low;
+}
+
+}  // namespace
+
 Result<std::uint16_t> free_loopback_port() {
   Fd socket = Fd::take(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail(last_error("make a socket"));
   auto address = parse_tcp_address("127.0.0.1:1");
   auto* in4 = reinterpret_cast<sockaddr_in*>(&address->storage);
+  const std::uint16_t low = first_ephemeral_port();
+  for (int n = 0; low > kFirstOfOurs + 1000 && n < kPortTries; ++n) {
+    std::uint16_t random = 0;
+    if (::getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random) break;
+    const auto port = static_cast<std::uint16_t>(kFirstOfOurs + random % (low - kFirstOfOurs));
+    in4->sin_port = htons(port);
+    if (::bind(socket.get(), plain(*address), address->length) == 0) return port;
+  }
   in4->sin_port = 0;
   if (::bind(socket.get(), plain(*address), address->length) < 0)
     return fail(last_error("bind a free port"));

@@ -40,8 +40,10 @@ Result<Fd> start_connect(const TcpAddress& address);
 /// 0 when connected, else the errno.
 int connect_result(const Fd& socket);
 
-/// A TCP port of 127.0.0.1 that is free now, chosen by the kernel. Another program may take it
-/// before the service does: the service's own bind error tells.
+/// A TCP port of 127.0.0.1 that is free now: from 20000 up and below the range from which the
+/// kernel gives ports to outgoing connections (which could take it while the service restarts),
+/// else one that the kernel chooses. Another program may take it before the service does: the
+/// service's own bind error tells.
 Result<std::uint16_t> free_loopback_port();
 
 /// Is something listening at @p address (also on the wildcard address of the port)? By trying to

@@ -73,6 +73,8 @@ std::string_view to_string(SpawnStep step) {
       return "make a process";
     case SpawnStep::enter_cgroup:
       return "enter its cgroup";
+    case SpawnStep::write_record:
+      return "write its record";
     case SpawnStep::wait_for_go:
       return "wait for its record";
     case SpawnStep::new_session:

@@ -21,6 +21,7 @@ enum class SpawnStep : std::uint8_t {
   change_directory = 4,
   stdio = 5,
   execute = 6,
+  write_record = 7,  ///< the parent's: it could not, and the child, which waited, was let end
 };
 /// "enter the cgroup", "change to its directory", "execute": for messages.
 std::string_view to_string(SpawnStep step);

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "control/launch_plan.h"
 #include "os/clock.h"
 
 namespace gpuward::warden {
 namespace {
 
-constexpr auto kAnswerWithin = std::chrono::seconds(2);
-constexpr auto kAdoptAgain = std::chrono::seconds(1);
+constexpr auto kAdoptAgain = std::chrono::milliseconds(1000);
+constexpr auto kAdoptAgainAtMost = std::chrono::milliseconds(30'000);
 constexpr auto kReviveWindow = std::chrono::minutes(1);
 constexpr std::size_t kMostRevivals = 5;
 
@@ -85,9 +86,17 @@ void Fleet::on_body(const std::string& name, const wire::Body& body) {
   Member* member = find(name);
   auto news = wire::decode<StateNews>(body);
   if (member == nullptr || !news) return;
+  const bool first = !member->heard;
+  member->heard = true;
+  if (member->adopting && first) {
+    if (control::is_refusal(news->state))
+      return adoption_failed(*member, std::string(news->state.reason.view()));
+    member->adopting = false;
+    member->trouble.clear();
+    retry_pause_ = kAdoptAgain;
+  }
   member->state = news->state;
   member->seen = true;
-  member->heard = true;
   answer_memory(*member);
   changed();
 }
@@ -95,6 +104,7 @@ void Fleet::on_body(const std::string& name, const wire::Body& body) {
 void Fleet::on_gone(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return;
+  if (member->adopting) return adoption_failed(*member, "its new anchor ended without a word");
   member->alive = false;
   member->link.reset();
   take_over(*member);  // at once: a service that prints needs a reader (harm.md 18)
@@ -102,9 +112,22 @@ void Fleet::on_gone(const std::string& name) {
   changed();
 }
 
+void Fleet::adoption_failed(Member& member, const std::string& why) {
+  if (member.link) member.link->close();
+  member.link.reset();
+  member.adopting = member.alive = false;
+  if (!connect(member)) {  // unless another one came up meanwhile
+    member.trouble = "its anchor died and its tree could not be taken over: " + why;
+    revive_if_gone(member);
+    if (!member.alive) adopt_again_later();
+  }
+  changed();
+}
+
 // A tree without an anchor is not left to itself because one try failed.
 void Fleet::adopt_again_later() {
-  retry_.expires_after(kAdoptAgain);
+  retry_.expires_after(retry_pause_);
+  retry_pause_ = std::min(retry_pause_ * 2, kAdoptAgainAtMost);
   retry_.async_wait([this](const boost::system::error_code& code) {
     if (code) return;
     for (auto& [name, member] : members_) {
@@ -125,6 +148,7 @@ void Fleet::revive_if_gone(Member& member) {
     return;
   if (state.stop_asked) {
     member.state.phase = Phase::stopped;
+    control::remove_empty_group(home_, member.folder);
     return;
   }
   if (member.model->restart == RestartPolicy::never) return;
@@ -135,30 +159,23 @@ void Fleet::revive_if_gone(Member& member) {
     return;
   }
   member.revived.push_back(now);
-  (void)start(member.folder.service);  // a failure is kept in Member::trouble
+  if (!start(member.folder.service)) adopt_again_later();  // why is kept in Member::trouble
 }
 
 // The record is read anew: it is written before each act, the last news came after one.
 void Fleet::take_over(Member& member) {
-  auto view = control::view_anchor(member.folder, os::now() + kAnswerWithin);
-  if (!view) return;  // a folder without a record: nothing was ever started there
-  member.plan = std::move(view->plan);
-  member.state = view->state;
+  auto record = control::read_record(member.folder);
+  if (!record) return;  // a folder without a record: nothing was ever started there
+  member.plan = std::move(record->plan);
+  member.state = record->state;
   member.seen = true;
-  if (view->alive && connect(member)) return;
-  if (view->other_boot || is_over(member.state.phase) ||
-      !control::tree_lives(member.folder, member.state))
-    return;
+  if (control::anchor_lives(member.folder) && connect(member)) return;
+  if (is_over(member.state.phase) || !control::tree_lives(member.folder, member.state)) return;
   // Dead, or dying: the anchor that adopts waits a moment for the lock.
-  auto adopted = control::adopt_anchor(member.folder);
-  if (adopted) {
-    member.trouble.clear();
-    return watch(member, std::move(adopted->channel));
-  }
-  if (connect(member)) return;  // it was only coming up
-  member.trouble =
-      "its anchor died and its tree could not be taken over: " + adopted.error().message();
-  adopt_again_later();
+  auto adopter = control::launch_adopter(member.folder);
+  if (!adopter) return adoption_failed(member, adopter.error().message());
+  member.adopting = true;
+  watch(member, std::move(adopter->channel));
 }
 
 bool Fleet::connect(Member& member) {
@@ -265,7 +282,9 @@ Result<void> Fleet::request(const std::string& name, AnchorRequest::What what) {
 }
 
 Result<void> Fleet::stop(const std::string& name) {
-  if (Member* member = find(name); member != nullptr && unowned(*member)) take_over(*member);
+  Member* member = find(name);
+  if (member != nullptr && unowned(*member)) take_over(*member);
+  if (member != nullptr && !member->alive) control::remove_empty_group(home_, member->folder);
   return request(name, AnchorRequest::What::stop);
 }
 
@@ -283,8 +302,7 @@ StatusReport Fleet::report(const std::vector<std::string>& names) const {
   for (const auto& [name, member] : members_) {
     if (!names.empty() && std::ranges::find(names, name) == names.end()) continue;
     std::vector<control::AnchorView> views;
-    if (member.seen)
-      views.push_back({member.folder, member.plan, member.state, member.alive, false});
+    if (member.seen) views.push_back({member.folder, member.plan, member.state, member.alive});
     auto service = control::report_on(name, views, gpu_, now);
     if (!member.trouble.empty() && !member.alive) {
       service.verdict = Verdict::failed;

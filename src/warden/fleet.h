@@ -37,6 +37,7 @@ class Fleet {
     std::shared_ptr<Link> link;
     std::uint32_t connections = 0;  ///< so far: an order sent over an earlier one may be lost
     bool heard = false;             ///< has the anchor of this connection said its state
+    bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
   };
 
@@ -74,9 +75,10 @@ class Fleet {
   void watch(Member& member, control::Channel channel);
   void on_body(const std::string& name, const wire::Body& body);
   void on_gone(const std::string& name);
-  /// Connects to the anchor of @p member, or takes over the living tree of a dead one. Where that
-  /// fails, Member::trouble says why, and it is tried again.
+  /// Connects to the anchor of @p member, or starts one for the living tree of a dead one. Where
+  /// that fails, Member::trouble says why, and it is tried again. Never waits.
   void take_over(Member& member);
+  void adoption_failed(Member& member, const std::string& why);
   bool connect(Member& member);
   void adopt_again_later();
   void revive_if_gone(Member& member);
@@ -91,6 +93,7 @@ class Fleet {
   GpuSnapshot gpu_;
   std::function<void()> on_change_;
   asio::steady_timer retry_;  ///< of adoptions that failed
+  std::chrono::milliseconds retry_pause_{1000};
 };
 
 }  // namespace gpuward::warden

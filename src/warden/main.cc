@@ -34,7 +34,6 @@ int main(int argc, char** argv) {
     }
   }
   ::signal(SIGPIPE, SIG_IGN);
-  ::umask(0077);
   auto home = control::find_home();
   std::string trouble = home ? "" : home.error().message();
   if (trouble.empty()) {

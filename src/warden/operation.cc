@@ -30,6 +30,7 @@ void Operation::begin(Fleet& fleet) {
     Result<void> begun;
     switch (what_) {
       case What::start:
+      case What::start_autostart:
       case What::restart:
         begun = order_start(fleet, name, *member);
         break;
@@ -113,7 +114,7 @@ std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
     case Phase::ready:
       if (ran && order->second.restart && state.generation <= order->second.generation)
         return std::nullopt;
-      return ServiceOutcome{name, kDone, sentence(state.reason, "ready")};
+      return judge_ready(name, member);
     case Phase::failed:
       return ServiceOutcome{name, kRefused, sentence(state.reason, "failed")};
     case Phase::stopped:
@@ -126,6 +127,19 @@ std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
     default:
       return std::nullopt;
   }
+}
+
+// A restart is done and proven only if the end of the old generation is.
+ServiceOutcome Operation::judge_ready(const std::string& name, const Fleet::Member& member) const {
+  const AnchorState& state = member.state;
+  const auto before = receipt_before_.find(name);
+  const bool ended = what_ == What::restart && before != receipt_before_.end() &&
+                     before->second != state.receipt.at_unix_ms;
+  if (ended && stop_exit_code(state, member.plan) != 0)
+    return {name, kNotProven,
+            "ready, but the end of what ran before is not proven: " +
+                std::string(why_not_proven(state, member.plan))};
+  return {name, kDone, sentence(state.reason, "ready")};
 }
 
 std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const std::string& name,
@@ -141,7 +155,9 @@ std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const st
   if (lost) return ServiceOutcome{name, kNotProven, *lost};
   if (!ran) return ServiceOutcome{name, kDone, "was not running"};
   const auto code = static_cast<std::uint8_t>(stop_exit_code(state, member.plan));
-  return ServiceOutcome{name, code, code == 0 ? "stopped" : "not proven"};
+  return ServiceOutcome{
+      name, code,
+      code == 0 ? "stopped" : "not proven: " + std::string(why_not_proven(state, member.plan))};
 }
 
 bool Operation::done(Fleet& fleet, Instant now) {
@@ -158,7 +174,7 @@ bool Operation::done(Fleet& fleet, Instant now) {
       outcome = ServiceOutcome{name, kTimedOut, "not done within the time given"};
     if (outcome) outcomes_[name] = std::move(*outcome);
   }
-  return outcomes_.size() >= services_.size();
+  return std::ranges::all_of(services_, [&](const auto& name) { return outcomes_.contains(name); });
 }
 
 WardenAnswer Operation::answer(const Fleet& fleet) const {
@@ -167,7 +183,8 @@ WardenAnswer Operation::answer(const Fleet& fleet) const {
     answer.outcomes.push_back(outcome);
     answer.exit_code = std::max(answer.exit_code, outcome.exit_code);
     const auto at = fleet.members().find(name);
-    if (at == fleet.members().end() || what_ == What::start || what_ == What::wait_autostart)
+    if (at == fleet.members().end() || what_ == What::start || what_ == What::start_autostart ||
+        what_ == What::wait_autostart)
       continue;
     const Receipt& receipt = at->second.state.receipt;
     const auto before = receipt_before_.find(name);

@@ -41,6 +41,7 @@ class Operation {
   bool heard(const Order& order, const AnchorState& state) const;
   std::optional<ServiceOutcome> judge_start(const std::string& name,
                                             const Fleet::Member& member) const;
+  ServiceOutcome judge_ready(const std::string& name, const Fleet::Member& member) const;
   std::optional<ServiceOutcome> judge_stop(const Fleet& fleet, const std::string& name,
                                            const Fleet::Member& member) const;
 

@@ -10,7 +10,9 @@
 namespace gpuward::warden {
 namespace {
 constexpr auto kLongestPause = std::chrono::milliseconds(60'000);
-}
+constexpr auto kSilentAtMost = std::chrono::seconds(5);
+constexpr const char* kNotRunning = "gpuward-sentinel does not run";
+}  // namespace
 
 Sentinel::~Sentinel() {
   stop();
@@ -25,6 +27,7 @@ void Sentinel::stop() {
   on_snapshot_ = nullptr;
   retry_.cancel();
   soon_.cancel();
+  silence_.cancel();
   if (link_) link_->close();
   link_.reset();
   if (process_) (void)process_.signal(SIGKILL);
@@ -35,7 +38,7 @@ void Sentinel::launch() {
   auto serving = control::serve_sentinel();
   auto link = serving ? Link::take(loop_, std::move(serving->socket), wire::kMaxLarge)
                       : Result<std::shared_ptr<Link>>(fail(serving.error()));
-  if (!link) return launch_later();
+  if (!link) return launch_later(kNotRunning);
   process_ = std::move(serving->process);
   link_ = *link;
   link_->start(
@@ -43,21 +46,34 @@ void Sentinel::launch() {
         auto news = wire::decode<SnapshotNews>(body);
         if (!news || !on_snapshot_) return;
         pause_ = std::chrono::milliseconds(1000);
+        expect_news();
         on_snapshot_(std::move(news->snapshot));
       },
       [this] {
         link_.reset();
-        launch_later();
+        launch_later(kNotRunning);
       });
+  expect_news();
 }
 
-void Sentinel::launch_later() {
+void Sentinel::expect_news() {
+  silence_.expires_after(kSilentAtMost);
+  silence_.async_wait([this](const boost::system::error_code& code) {
+    if (code || !link_) return;
+    link_->close();
+    link_.reset();
+    launch_later("gpuward-sentinel says nothing any more");
+  });
+}
+
+void Sentinel::launch_later(const char* why) {
   if (!on_snapshot_) return;
+  silence_.cancel();
   if (process_) (void)process_.signal(SIGKILL);
   process_ = os::Process();
   GpuSnapshot blind;
   blind.sight = GpuSight::failed;
-  blind.detail = "gpuward-sentinel does not run";
+  blind.detail = why;
   blind.taken_ns = os::now().time_since_epoch().count();
   on_snapshot_(std::move(blind));
   retry_.expires_after(pause_);

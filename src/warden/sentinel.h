@@ -16,7 +16,8 @@ namespace gpuward::warden {
 /// thread only.
 class Sentinel {
  public:
-  explicit Sentinel(asio::io_context& loop) : loop_(loop), retry_(loop), soon_(loop) {}
+  explicit Sentinel(asio::io_context& loop)
+      : loop_(loop), retry_(loop), soon_(loop), silence_(loop) {}
   ~Sentinel();
 
   /// Starts it. @p on_snapshot gets every look, and one that says why when there can be none.
@@ -29,7 +30,8 @@ class Sentinel {
 
  private:
   void launch();
-  void launch_later();
+  void launch_later(const char* why);
+  void expect_news();
 
   asio::io_context& loop_;
   std::function<void(GpuSnapshot)> on_snapshot_;
@@ -37,6 +39,7 @@ class Sentinel {
   os::Process process_;
   asio::steady_timer retry_;
   asio::steady_timer soon_;
+  asio::steady_timer silence_;  // it looks each second, and says so where the driver hangs
   std::chrono::milliseconds pause_{1000};
 };
 

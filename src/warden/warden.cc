@@ -3,9 +3,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <span>
+#include <sstream>
 
 #include "config/config.h"
 #include "config/problem.h"
@@ -17,6 +20,7 @@ namespace {
 
 // While memory is awaited the cards are looked at this often.
 constexpr auto kLookAgain = std::chrono::milliseconds(50);
+constexpr auto kAcceptAgain = std::chrono::milliseconds(100);
 // Beyond what the services need themselves: the ladder, the proof of memory, one look at the clock.
 constexpr auto kStopSlack = std::chrono::seconds(20);
 
@@ -33,7 +37,30 @@ Warden::Warden(control::Home home)
       fleet_(loop_, std::move(home)),
       sentinel_(loop_),
       acceptor_(loop_),
+      accept_again_(loop_),
       signals_(loop_) {}
+
+// `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
+std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
+  const std::string memory = home_.state + "/configuration";
+  std::vector<std::string> chosen;
+  if (files.empty()) {
+    std::istringstream text(os::read_file(memory).value_or(""));
+    for (std::string line; std::getline(text, line);) chosen.push_back(line);
+    return chosen;
+  }
+  std::string text;
+  for (const auto& file : files) {
+    chosen.push_back(std::filesystem::absolute(file).string());
+    text += chosen.back() + "\n";
+  }
+  const auto written =
+      os::replace_file_at(os::Fd(), memory.c_str(), std::as_bytes(std::span(text)), 0600);
+  if (!written)
+    std::fprintf(stderr, "gpuwardd: the next `up` will not know these files: %s\n",
+                 written.error().message().c_str());
+  return chosen;
+}
 
 std::optional<std::string> Warden::begin(const std::vector<std::string>& files) {
   began_ = os::now();
@@ -43,7 +70,8 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   if (!os::lock(*lock)) return "a warden runs already; see: gpuward status";
   lock_ = std::move(*lock);
 
-  const std::vector<std::filesystem::path> paths(files.begin(), files.end());
+  const auto chosen = chosen_files(files);
+  const std::vector<std::filesystem::path> paths(chosen.begin(), chosen.end());
   std::error_code ignored;
   const bool nothing = paths.empty() && !std::filesystem::exists(home_.etc, ignored);
   auto parsed = nothing ? config::Parsed{}  // nothing configured: what `run` started is adopted
@@ -106,7 +134,8 @@ void Warden::wait_for_signals() {
 void Warden::accept() {
   acceptor_.async_accept([this](const boost::system::error_code& code,
                                 asio::local::stream_protocol::socket socket) {
-    if (code) return;
+    if (code == asio::error::operation_aborted) return;
+    if (code) return accept_later(code.message());
     boost::system::error_code ignored;
     os::Fd fd = os::Fd::take(socket.release(ignored));
     (void)fd.set_cloexec(true);
@@ -131,6 +160,15 @@ void Warden::accept() {
   });
 }
 
+// Out of descriptors or memory: whoever connects waits until there are some again.
+void Warden::accept_later(const std::string& why) {
+  std::fprintf(stderr, "gpuwardd: a connection could not be accepted: %s\n", why.c_str());
+  accept_again_.expires_after(kAcceptAgain);
+  accept_again_.async_wait([this](const boost::system::error_code& code) {
+    if (!code) accept();
+  });
+}
+
 WardenReport Warden::own_report() const {
   const auto up = std::chrono::duration_cast<std::chrono::seconds>(os::now() - began_);
   return {Pid{::getpid()}, GPUWARD_VERSION, static_cast<std::uint64_t>(up.count())};
@@ -150,15 +188,28 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) 
     answer.outcomes.push_back({name, 1, "no such service"});
   }
   answer.status->warden = own_report();
-  (void)client->send(answer, wire::kMaxLarge);
+  reply(client, answer);
+}
+
+// Whoever asked is not left waiting for an answer that cannot be sent.
+void Warden::reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer) {
+  auto sent = client->send(answer, wire::kMaxLarge);
+  if (sent) return;
+  WardenAnswer sorry;
+  sorry.exit_code = 1;
+  sorry.error = "the warden could not answer: " + sent.error().message();
+  if (!client->send(sorry)) client->close();
 }
 
 void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request) {
   using What = WardenRequest::What;
   std::vector<std::string> names = request.services;
-  if (request.what == What::wait_autostart) names = autostart_;
+  if (request.what == What::wait_autostart || request.what == What::start_autostart)
+    names = autostart_;
   if (request.what == What::down)
     for (const auto& [name, member] : fleet_.members()) names.push_back(name);
+  std::ranges::sort(names);
+  names.erase(std::ranges::unique(names).begin(), names.end());
   std::chrono::milliseconds longest{0};
   for (const auto& name : names) {
     const auto* member = fleet_.find(name);
@@ -190,8 +241,9 @@ void Warden::advance() {
     auto answer = at->operation.answer(fleet_);
     answer.status->warden = own_report();
     const bool leave = at->down && answer.exit_code == 0;
+    if (leave) ::unlink((home_.state + "/configuration").c_str());
     if (leave) close_doors();  // before the answer: who reads it must find no warden any more
-    if (at->client) (void)at->client->send(answer, wire::kMaxLarge);
+    if (at->client) reply(at->client, answer);
     at = pending_.erase(at);
     // The answer leaves in the background.
     if (leave) asio::post(loop_, [this] { loop_.poll(), loop_.stop(); });
@@ -201,6 +253,7 @@ void Warden::advance() {
 void Warden::close_doors() {
   boost::system::error_code ignored;
   (void)acceptor_.close(ignored);
+  accept_again_.cancel();
   ::unlink((home_.run + "/control").c_str());
   lock_.close();
   (void)signals_.cancel(ignored);

@@ -23,7 +23,8 @@ class Warden {
  public:
   explicit Warden(control::Home home);
 
-  /// Reads @p files, or etc/*.toml when there are none; connects to what lives; listens.
+  /// Reads @p files, else those of the last `up -c` since a `down`, else etc/*.toml; connects to
+  /// what lives; listens.
   /// @return nothing, or why not: a text for people, with every problem of the configuration.
   std::optional<std::string> begin(const std::vector<std::string>& files);
   /// Runs until `down` or TERM. TERM leaves the services alive. @return the exit code.
@@ -38,7 +39,10 @@ class Warden {
   };
 
   void accept();
+  void accept_later(const std::string& why);
   void serve(const std::shared_ptr<Link>& client, const wire::Body& body);
+  std::vector<std::string> chosen_files(const std::vector<std::string>& files) const;
+  void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request);
   void advance();
   void close_doors();
@@ -51,6 +55,7 @@ class Warden {
   Sentinel sentinel_;
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;
+  asio::steady_timer accept_again_;
   asio::signal_set signals_;
   std::list<Pending> pending_;
   std::vector<std::string> autostart_;

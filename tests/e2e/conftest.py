@@ -12,6 +12,7 @@ def gw(tmp_path, request):
     try:
         wait_for(lambda: not install.anchors(), 15, "the anchors have gone")
         assert install.status()["warden"] is None, f"down left the warden: exit {down.returncode}, {down.stderr}"
+        assert not install.groups(), f"down left cgroups: exit {down.returncode}, {down.stderr}"
     finally:
         warden = install.status()["warden"]
         for pid in install.anchors() + ([warden["pid"]] if warden else []):

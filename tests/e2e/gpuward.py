@@ -45,6 +45,13 @@ class Gpuward:
         path = self.home / "log" / f"{name}.log"
         return path.read_text() if path.exists() else ""
 
+    def groups(self) -> list[Path]:
+        """The cgroups made for services of this install, by the identity of its run folder in their names."""
+        if not (self.home / "run").exists():
+            return []
+        run = (self.home / "run").stat()
+        return list(Path("/sys/fs/cgroup").glob(f"**/gpuward.*.{run.st_dev}-{run.st_ino}"))
+
     def anchors(self) -> list[int]:
         """Pids of the anchors that hold a folder here, by the folder in their command line."""
         found = []

@@ -2,10 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import pytest
-from gpuward import BIN, Gpuward, wait_for
+from gpuward import BIN, Gpuward, alive, wait_for
 
 XRAY = f"""
 [service.xray]
@@ -53,3 +54,26 @@ def test_without_a_warden_stop_takes_its_own_looks(card):
     assert stop.returncode == 0, stop.stderr
     receipt = json.loads(stop.stdout)["receipts"][0]
     assert receipt["memory_proof"] == "returned" and receipt["gpu_bytes_returned"] > 0
+
+
+def test_a_restart_whose_old_memory_is_not_back_is_not_called_proven(card):
+    card.configure(XRAY)
+    assert card("up").returncode == 0
+    wait_for(lambda: held(card), why="the warden has seen the card")
+    subprocess.run([BIN / "gpusim", "fault", "return-delay", "60s"], env=card.env, check=True, capture_output=True)
+    restart = card("restart", "xray")
+    assert restart.returncode == 4 and "its GPU memory was not back in time" in restart.stderr, restart
+    assert card.service("xray")["verdict"] == "HEALTHY"
+
+
+def test_a_sentinel_that_says_nothing_any_more_is_replaced(card):
+    card.configure(XRAY)
+    assert card("up").returncode == 0
+    wait_for(lambda: held(card), why="the warden has seen the card")
+    warden = card.status()["warden"]["pid"]
+    children = open(f"/proc/{warden}/task/{warden}/children").read().split()
+    sentinel, = (int(pid) for pid in children if b"gpuward-sentinel" in open(f"/proc/{pid}/cmdline", "rb").read())
+    os.kill(sentinel, signal.SIGSTOP)
+    wait_for(lambda: not alive(sentinel), why="it was ended")
+    wait_for(lambda: card.status()["gpus"] and held(card), why="another one looks")
+    assert card("stop", "xray").returncode == 0

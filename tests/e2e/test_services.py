@@ -4,14 +4,16 @@ import fcntl
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import socket
 import subprocess
 import time
+import uuid
 
 import pytest
-from gpuward import BIN, alive, wait_for
+from gpuward import BIN, alive, end, wait_for
 
 WEB = """
 [service.web]
@@ -468,3 +470,111 @@ def test_watch_ends_with_its_reader_and_for_an_unknown_service(gw):
     unknown = gw("status", "--watch", "nobody", timeout=10)
     assert unknown.returncode == 1
     assert "nobody: no such service" in unknown.stderr
+
+
+@pytest.mark.parametrize("order", ["stop", "start", "restart"])
+def test_a_name_given_twice_is_one_order(gw, order):
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    done = gw(order, "sleeper", "sleeper", timeout=20)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_warden_that_ran_out_of_descriptors_answers_again(gw):
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    warden = gw.status()["warden"]["pid"]
+    before = resource.prlimit(warden, resource.RLIMIT_NOFILE)
+    used = set(map(int, os.listdir(f"/proc/{warden}/fd")))
+    resource.prlimit(warden, resource.RLIMIT_NOFILE, (min(set(range(1000)) - used), before[1]))
+    waiting = gw.popen("status", "--json")
+    wait_for(lambda: "could not be accepted" in (gw.home / "log/gpuwardd.log").read_text(), why="it says so")
+    resource.prlimit(warden, resource.RLIMIT_NOFILE, before)
+    out, err = waiting.communicate(timeout=20)
+    assert json.loads(out)["warden"]["pid"] == warden, err
+    assert gw("stop", "sleeper").returncode == 0
+
+
+def test_a_warden_that_answers_nobody_is_not_waited_for_for_ever(gw):
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    warden = gw.status()["warden"]["pid"]
+    os.kill(warden, signal.SIGSTOP)
+    try:
+        stop = gw("stop", "sleeper", timeout=30)
+    finally:
+        os.kill(warden, signal.SIGCONT)
+    assert stop.returncode == 5 and "the warden answers nobody" in stop.stderr, stop
+
+
+def test_up_starts_again_what_was_stopped(gw):
+    gw.configure(SLEEPER)
+    assert gw("up").returncode == 0
+    assert gw("stop", "sleeper").returncode == 0
+    again = gw("up")
+    assert again.returncode == 0, again.stderr
+    assert gw.service("sleeper")["verdict"] == "HEALTHY"
+
+
+def test_the_files_of_up_c_are_remembered_until_down(gw, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text(SLEEPER.replace("service.sleeper", "service.other"))
+    gw.configure(SLEEPER)
+    assert gw("up", "-c", "other.toml", cwd=tmp_path).returncode == 0
+    os.kill(gw.status()["warden"]["pid"], signal.SIGKILL)
+    wait_for(lambda: gw.status()["warden"] is None, why="the warden is gone")
+    assert gw("up").returncode == 0
+    assert [s["name"] for s in gw.status()["services"]] == ["other"]
+    assert gw("restart", "other").returncode == 0, "it is still configured"
+    assert gw("down").returncode == 0
+    assert gw("up").returncode == 0
+    assert gw.service("sleeper")["verdict"] == "HEALTHY"
+
+
+def test_a_service_has_the_umask_of_whoever_said_up(gw):
+    gw.configure("""
+[service.mask]
+command = ["sh", "-c", "umask; exec sleep 1000"]
+""")
+    assert gw("up", umask=0o027).returncode == 0
+    wait_for(lambda: gw.log("mask"))
+    assert gw.log("mask").split() == ["0027"]
+
+
+def test_after_a_reboot_what_ran_is_stopped_and_its_pids_are_nobody_s(gw):
+    gw.configure(SLEEPER.replace("[service.sleeper]", "[service.sleeper]\nautostart = false"))
+    assert gw("up").returncode == 0 and gw("start", "sleeper").returncode == 0
+    replica = gw.service("sleeper")["replicas"][0]
+    for pid in (gw.status()["warden"]["pid"], replica["anchor_pid"]):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: gw.status()["warden"] is None and not gw.anchors(), why="all of gpuward is gone")
+    record = gw.home / "run/anchors/sleeper.0/record"
+    boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+    record.write_bytes(record.read_bytes().replace(boot.encode(), str(uuid.uuid4()).encode()))
+    try:
+        for _ in range(2):  # without a warden, then with one
+            sleeper = gw.service("sleeper")
+            assert (sleeper["verdict"], sleeper["sentence"]) == ("STOPPED", "stopped; by a reboot")
+            assert sleeper["replicas"] == []
+            assert gw("up").returncode == 0
+        assert alive(replica["main_pid"]), "a number of another boot is no claim on a process of this one"
+    finally:
+        end(replica["main_pid"])
+        wait_for(lambda: not alive(replica["main_pid"]))
+        for group in gw.groups():  # no reboot would have left it
+            group.rmdir()
+
+
+def test_the_end_that_the_first_anchor_saw_is_not_forgotten_by_the_second(gw):
+    job = gw.home / "job.sh"
+    job.write_text("(trap '' TERM; echo deaf; while :; do sleep 1000; done) & sleep 0.3; exit 0")
+    gw.configure(f"""
+[service.job]
+command = ["sh", "{job}"]
+stop = {{ grace = "2s" }}
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: gw.service("job")["verdict"] == "DRAINING", why="main has ended, its child has not")
+    os.kill(gw.service("job")["replicas"][0]["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("job")["verdict"] == "STOPPED", why="a job that ended well is not run again")
+    assert gw.log("job").count("deaf") == 1

@@ -193,7 +193,7 @@ class Soak:
         self.need(down.returncode == 0, "down:", down.stdout, down.stderr)
         wait_for(lambda: not self.gw.anchors(), 30, "the anchors have gone")
         self.need(not marked(self.mark), "left alive:", marked(self.mark))
-        self.need(not list(Path("/sys/fs/cgroup").glob("**/" + self.folder.name + "*")), "a cgroup is left")
+        self.need(not self.gw.groups(), "cgroups are left:", self.gw.groups())
 
     def size_of_warden(self) -> tuple[int, int]:
         pid = self.warden()
