@@ -13,7 +13,7 @@
 namespace gpuward::anchor {
 
 /// Asks a service whether it is ready: a TCP connection, or one GET of which only the status line
-/// is read (at most 4 KiB), each attempt with a deadline, again after a growing pause.
+/// is read (at most 64 bytes), each attempt with a deadline, again after a growing pause.
 /// Non-blocking: the owner polls fd() for events() and calls advance() on either and at next().
 class Probe {
  public:

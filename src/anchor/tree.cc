@@ -64,9 +64,11 @@ void Tree::for_each_descendant(Pid parent, Visit&& visit, int depth) {
     auto process = os::Process::open(child);
     if (!process) return;
     auto stat = os::read_stat(child);
-    // Read while the pidfd is held: an orphan may meanwhile have become ours directly.
+    // Read while the pidfd is held: an orphan may meanwhile have become ours directly. A number
+    // that is not ours any more may be an innocent's: nothing below it is looked at.
     const bool ours = stat && (stat->parent == parent || stat->parent == self());
-    if (ours && !stat->ended()) visit(*process);
+    if (!ours) return;
+    if (!stat->ended()) visit(*process);
     for_each_descendant(child, visit, depth + 1);
   });
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -20,5 +21,15 @@ Glyph take_glyph(std::string_view& text);
 /// take_glyph() gives it, tabs as blanks. For everything that others chose: names of processes,
 /// arguments, words of the user.
 std::string printable(std::string_view text);
+
+/// How many cells of a terminal @p code takes: 0, 1 or 2. Coarse: the blocks that names and reports
+/// really use (CJK, Hangul, full-width forms, emoji; combining marks take none).
+std::size_t cells_of(char32_t code);
+/// The same for a whole text.
+std::size_t display_width(std::string_view text);
+
+/// @p text, or its beginning and "…" where it is wider than @p most cells; never within a
+/// character.
+std::string shortened(std::string_view text, std::size_t most);
 
 }  // namespace gpuward

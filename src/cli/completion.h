@@ -9,7 +9,7 @@
 
 namespace gpuward::cli {
 
-/// `gpuward completion SHELL`: prints the script for bash, zsh or fish; 2 for another shell.
+/// `gpuward completion SHELL`: prints the script for bash or zsh, else the one for fish.
 int completion(const std::string& shell);
 
 /// Prints, one a line, what may stand in place of the last of @p words, the words after `gpuward`:

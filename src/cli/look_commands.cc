@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 
+#include "base/utf8.h"
 #include "cli/follow.h"
 #include "cli/json.h"
 #include "cli/terminal.h"
@@ -68,13 +69,8 @@ Result<StatusReport> report_by_anchors(const control::Home& home,
 
 void print_tree(const ReplicaReport& replica) {
   for (const auto& process : replica.tree) {
-    std::string command = process.command;
-    if (command.size() > 90) {
-      command.resize(89);
-      command += "…";
-    }
     std::printf("    %s%d  %s\n", std::string(std::size_t{2} * process.depth, ' ').c_str(),
-                process.pid.number, command.c_str());
+                process.pid.number, shortened(process.command, 90).c_str());
   }
 }
 

@@ -14,13 +14,12 @@
 #include "cli/run.h"
 #include "cli/service_commands.h"
 #include "config/keys.h"
+#include "domain/exit_code.h"
 #include "domain/service.h"
 
 namespace {
 
 using namespace gpuward;
-
-constexpr int kUsage = 2;
 
 // The options of each command, kept where the parser can write them.
 struct Options {

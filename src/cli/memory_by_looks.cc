@@ -2,8 +2,6 @@
 
 #include <poll.h>
 
-#include <set>
-
 #include "control/gpu_look.h"
 #include "control/messages.h"
 #include "control/observe.h"
@@ -20,11 +18,7 @@ constexpr int kPauseMs = 50;
 MemoryByLooks::MemoryByLooks(const control::AnchorFolder& folder, const AnchorState& state) {
   const auto snapshot = control::look_at_gpus(os::now() + kLookWithin);
   sees_ = snapshot.sight == GpuSight::visible;
-  std::uint32_t total = 0;
-  std::set<std::uint32_t> pids;
-  for (const auto& process : control::read_tree(folder, state, 10'000, &total))
-    pids.insert(static_cast<std::uint32_t>(process.pid.number));
-  witness_.see(snapshot, pids);
+  witness_.see(snapshot, control::tree_pids(folder, state));
 }
 
 void MemoryByLooks::answer_if_asked(control::Channel& channel, const AnchorState& state) {

@@ -79,9 +79,8 @@ std::map<pid_t, Owner> owners(const control::Home& home) {
   for (const auto& folder : *folders) {
     auto record = control::read_record(folder);
     if (!record) continue;
-    std::uint32_t total = 0;
-    for (const auto& process : control::read_tree(folder, record->state, 100'000, &total))
-      owned[process.pid.number] = Owner{folder.service, folder.replica};
+    for (const auto pid : control::tree_pids(folder, record->state))
+      owned[static_cast<pid_t>(pid)] = Owner{folder.service, folder.replica};
   }
   return owned;
 }
@@ -161,11 +160,8 @@ void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
   if (!rows.empty()) {
     Table table({"PID", "GPU", "MEMORY", "BUSY", "OWNER", "USER", "COMMAND"});
     for (const auto& row : rows) {
-      std::string command = row.command.empty() ? "(not a process of this pid space)" : row.command;
-      if (command.size() > 60) {
-        command.resize(59);
-        command += "…";
-      }
+      std::string command =
+          row.command.empty() ? "(not a process of this pid space)" : shortened(row.command, 60);
       if (!row.container.empty()) command.insert(0, "[container " + row.container + "] ");
       table.row({std::to_string(row.process->pid), std::to_string(row.device->index),
                  row.process->memory ? to_string(*row.process->memory) : "?",

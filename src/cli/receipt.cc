@@ -5,7 +5,7 @@
 
 namespace gpuward::cli {
 
-std::string receipt_line(const std::string& service, const Receipt& receipt) {
+std::string receipt_line(const std::string& service, const Receipt& receipt, bool looked) {
   std::string line = service + ": ended " + std::to_string(receipt.processes_ended) +
                      (receipt.processes_ended == 1 ? " process in " : " processes in ") +
                      to_string(std::chrono::nanoseconds(receipt.duration));
@@ -21,7 +21,7 @@ std::string receipt_line(const std::string& service, const Receipt& receipt) {
       line += "; it held no GPU memory";
       break;
     case MemoryProof::not_visible:
-      line += "; GPU memory cannot be seen here";
+      line += looked ? "; GPU memory cannot be seen here" : "; GPU memory was not looked at";
       break;
     case MemoryProof::held:
       line += "; GPU memory NOT back in time";
@@ -34,8 +34,9 @@ std::string receipt_line(const std::string& service, const Receipt& receipt) {
   return line;
 }
 
-void print_receipt(std::FILE* out, const std::string& service, const Receipt& receipt) {
-  std::fprintf(out, "%s\n", receipt_line(service, receipt).c_str());
+void print_receipt(std::FILE* out, const std::string& service, const Receipt& receipt,
+                   bool looked) {
+  std::fprintf(out, "%s\n", receipt_line(service, receipt, looked).c_str());
 }
 
 void print_survivors(const std::string& service, const Receipt& receipt) {

@@ -16,18 +16,18 @@
 #include "cli/warden_client.h"
 #include "control/anchors.h"
 #include "control/launch_plan.h"
+#include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/spawn.h"
 
 namespace gpuward::cli {
 namespace {
 
-constexpr int kGpuwardFailed = 125;
 constexpr auto kFirstWordWithin = std::chrono::seconds(30);
 
 int fail_run(const Error& error) {
   complain(error);
-  return kGpuwardFailed;
+  return kRunFailed;
 }
 
 // "python3.11" from "/usr/bin/python3.11 app.py": something that may be a name.
@@ -62,20 +62,20 @@ int exit_code_of(const AnchorState& state, const LaunchPlan& plan, bool log_show
   if (state.spawn_errno != 0) {
     if (!log_shown) std::fprintf(stderr, "gpuward: %s\n", std::string(state.reason.view()).c_str());
     if (!state.spawn_failure.view().starts_with(os::to_string(os::SpawnStep::execute)))
-      return kGpuwardFailed;
+      return kRunFailed;
     return state.spawn_errno == ENOENT ? 127 : 126;
   }
   if (state.phase == Phase::unkillable || !state.receipt.survivors.empty()) {
     print_survivors(plan.service, state.receipt);
-    return kGpuwardFailed;
+    return kRunFailed;
   }
   if (const auto why = why_not_proven(state, plan); !why.empty()) {
     std::fprintf(stderr, "gpuward: not proven: %s\n", std::string(why).c_str());
-    return kGpuwardFailed;
+    return kRunFailed;
   }
   if (state.has_exit) return state.last_exit.shell_code();
   std::fprintf(stderr, "gpuward: %s\n", std::string(state.reason.view()).c_str());
-  return kGpuwardFailed;
+  return kRunFailed;
 }
 
 int detach(control::Launched& launched, const LaunchPlan& plan, AnchorState state) {
@@ -158,7 +158,7 @@ class Foreground {
     const Receipt& receipt = state_.receipt;
     const bool left_some = receipt.processes_ended > 1 || !receipt.survivors.empty();
     if (receipt.generation != 0 && (asked_ || left_some))
-      print_receipt(stderr, plan_.service, receipt);
+      print_receipt(stderr, plan_.service, receipt, memory_.has_value());
     const int code = exit_code_of(state_, plan_, true);
     if (state_.phase != Phase::unkillable) {
       launched_.channel = control::Channel(os::Fd());
@@ -174,7 +174,7 @@ class Foreground {
         stderr,
         "gpuward: the anchor of '%s' died (%s); its processes may live on: gpuward status\n",
         plan_.service.c_str(), error.message().c_str());
-    return kGpuwardFailed;
+    return kRunFailed;
   }
 
   // The anchor exits right after its last word; its folder can go once it has.

@@ -13,16 +13,13 @@
 #include "cli/warden_client.h"
 #include "control/anchors.h"
 #include "control/observe.h"
+#include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/spawn.h"
 
 namespace gpuward::cli {
 namespace {
 
-constexpr int kFailed = 1;
-constexpr int kTimedOut = 3;
-constexpr int kNotProven = 4;
-constexpr int kNoWarden = 5;
 constexpr auto kAnswerWithin = std::chrono::seconds(5);
 constexpr int kAskAgainMs = 5000;
 

@@ -4,22 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <cstdlib>
 
+#include "base/utf8.h"
+
 namespace gpuward::cli {
-namespace {
-
-// The blocks of wide characters that names and reports really use: CJK, Hangul, full-width forms.
-bool is_wide(std::uint32_t c) {
-  return (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) ||
-         (c >= 0xac00 && c <= 0xd7a3) || (c >= 0xf900 && c <= 0xfaff) ||
-         (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
-         (c >= 0x20000 && c <= 0x3fffd);
-}
-
-}  // namespace
-
 bool colour_on(int fd) {
   static const bool allowed = [] {
     const char* term = std::getenv("TERM");
@@ -60,20 +49,6 @@ std::string sparkline(const std::vector<double>& values, double most) {
     line += kBlocks[std::min(kBlocks.size() - 1, static_cast<std::size_t>(share * 8))];
   }
   return line;
-}
-
-std::size_t display_width(std::string_view text) {
-  std::size_t width = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[at]);
-    const std::size_t length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-    std::uint32_t code = length == 1 ? lead : lead & (0x7fU >> length);
-    for (std::size_t n = 1; n < length && at + n < text.size(); ++n)
-      code = code << 6 | (static_cast<unsigned char>(text[at + n]) & 0x3fU);
-    width += is_wide(code) ? 2 : 1;
-    at += length;
-  }
-  return width;
 }
 
 Table::Table(std::vector<std::string> head) : head_(std::move(head)) {}

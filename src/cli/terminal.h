@@ -34,7 +34,4 @@ class Table {
 /// One block a value, its height the share of @p most (values beyond count as most).
 std::string sparkline(const std::vector<double>& values, double most);
 
-/// Columns that @p text takes on a terminal: wide characters count two.
-std::size_t display_width(std::string_view text);
-
 }  // namespace gpuward::cli

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/socket.h"
 
@@ -24,8 +25,8 @@ Result<WardenAnswer> ask_warden(control::Channel& channel, const WardenRequest& 
 
 int complain(const Error& error) {
   std::fprintf(stderr, "gpuward: %s\n", error.message().c_str());
-  if (error.code == make_error_code(Errc::unreachable)) return 5;
-  return error.code == make_error_code(Errc::timed_out) ? 3 : 1;
+  if (error.code == make_error_code(Errc::unreachable)) return kNoWarden;
+  return error.code == make_error_code(Errc::timed_out) ? kTimedOut : kFailed;
 }
 
 std::optional<control::Home> home_or_complain(int* exit_code) {

@@ -103,14 +103,6 @@ std::string_view env_name_fault(std::string_view name) {
   return {};
 }
 
-void set_variable(std::vector<EnvVar>& list, EnvVar variable) {
-  const auto found = std::ranges::find(list, variable.name, &EnvVar::name);
-  if (found == list.end())
-    list.push_back(std::move(variable));
-  else
-    found->value = std::move(variable.value);
-}
-
 EnvFile parse_env_file(std::string_view text, std::string_view file_name) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   EnvFile out;

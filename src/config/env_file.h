@@ -22,7 +22,4 @@ EnvFile parse_env_file(std::string_view text, std::string_view file_name);
 /// What is wrong with @p name as the name of a variable; empty when nothing is.
 std::string_view env_name_fault(std::string_view name);
 
-/// Sets @p variable in @p list, in the place of an earlier one of this name.
-void set_variable(std::vector<EnvVar>& list, EnvVar variable);
-
 }  // namespace gpuward::config

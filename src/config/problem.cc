@@ -15,33 +15,6 @@ namespace {
 constexpr std::size_t kShownColumns = 160;  // of a source line; the rest is cut
 constexpr std::size_t kShownBefore = 60;    // of these, before the place
 
-struct Span {
-  char32_t first;
-  char32_t last;
-};
-
-bool inside(std::span<const Span> spans, char32_t code) {
-  return std::ranges::any_of(spans, [&](Span s) { return code >= s.first && code <= s.last; });
-}
-
-// How many cells of a terminal @p code takes. Coarse on purpose: it only places a caret.
-std::size_t cells(char32_t code) {
-  static constexpr std::array<Span, 5> kNone = {
-      {{0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFEFF, 0xFEFF}}};
-  static constexpr std::array<Span, 10> kWide = {{{0x1100, 0x115F},
-                                                  {0x2E80, 0xA4CF},
-                                                  {0xAC00, 0xD7A3},
-                                                  {0xF900, 0xFAFF},
-                                                  {0xFE30, 0xFE6F},
-                                                  {0xFF00, 0xFF60},
-                                                  {0xFFE0, 0xFFE6},
-                                                  {0x1F300, 0x1F64F},
-                                                  {0x1F900, 0x1F9FF},
-                                                  {0x20000, 0x3FFFD}}};
-  if (inside(kNone, code)) return 0;
-  return inside(kWide, code) ? 2 : 1;
-}
-
 // The source line and the caret below it. Tabs before the caret are repeated, so both lines meet at
 // whatever width the terminal gives a tab.
 std::string line_and_caret(std::string_view line, std::size_t column) {
@@ -60,7 +33,7 @@ std::string line_and_caret(std::string_view line, std::size_t column) {
     if (glyphs[i].code == '\t')
       blank += '\t';
     else
-      blank.append(cells(glyphs[i].code), ' ');
+      blank.append(cells_of(glyphs[i].code), ' ');
   }
   if (last < glyphs.size()) shown += "…";
   return "\n  " + shown + "\n  " + blank + "^";

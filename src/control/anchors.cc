@@ -84,27 +84,6 @@ bool anchor_lives(const AnchorFolder& folder) {
   return lock && ::flock(lock->get(), LOCK_SH | LOCK_NB) < 0;
 }
 
-std::vector<JournalEntry> read_journal(const AnchorFolder& folder) {
-  std::vector<JournalEntry> entries;
-  auto dir = os::Fd::open(folder.path, O_RDONLY | O_DIRECTORY);
-  if (!dir) return entries;
-  for (const char* name : {"journal.old", "journal"}) {
-    auto text = os::read_regular_at(*dir, name, 4 << 20);
-    if (!text) continue;
-    auto bytes = std::as_bytes(std::span(*text));
-    while (bytes.size() >= wire::kFrameHeader) {
-      const auto length = wire::frame_length(bytes.first<wire::kFrameHeader>());
-      bytes = bytes.subspan(wire::kFrameHeader);
-      if (length > bytes.size()) break;
-      auto body = wire::open_body(bytes.first(length));
-      if (!body) break;
-      if (auto entry = wire::decode<JournalEntry>(*body)) entries.push_back(*entry);
-      bytes = bytes.subspan(length);
-    }
-  }
-  return entries;
-}
-
 Result<Channel> connect_anchor(const AnchorFolder& folder) {
   auto dir = os::Fd::open(folder.path, O_PATH | O_DIRECTORY);
   if (!dir) return fail(std::move(dir).error());

@@ -36,9 +36,6 @@ Result<AnchorRecord> read_record(const AnchorFolder& folder);
 /// Does an anchor hold this folder now? By its lock, which the kernel releases when it dies.
 bool anchor_lives(const AnchorFolder& folder);
 
-/// Every receipt in the folder's journal, oldest first; damaged tails are cut off.
-std::vector<JournalEntry> read_journal(const AnchorFolder& folder);
-
 /// Connects to a living anchor. Errc::unreachable when none answers.
 Result<Channel> connect_anchor(const AnchorFolder& folder);
 

@@ -17,8 +17,8 @@ struct Home {
   std::string anchors() const { return run + "/anchors"; }
 };
 
-/// Errors: Errc::invalid when neither HOME nor GPUWARD_HOME is set, or GPUWARD_HOME is not
-/// absolute.
+/// Errors: Errc::invalid when neither HOME nor GPUWARD_HOME is set. A relative
+/// GPUWARD_HOME is taken from the current folder.
 Result<Home> find_home();
 
 /// Makes run, state and log where missing (0700), and refuses a run folder that another user owns

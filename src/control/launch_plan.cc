@@ -20,14 +20,6 @@ void replace_all(std::string& text, std::string_view what, std::string_view by) 
     text.replace(at, what.size(), by);
 }
 
-void set_variable(std::vector<EnvVar>& env, std::string_view name, std::string value) {
-  auto at = std::ranges::find(env, name, &EnvVar::name);
-  if (at == env.end())
-    env.push_back({std::string(name), std::move(value)});
-  else
-    at->value = std::move(value);
-}
-
 std::string variable(const std::vector<EnvVar>& env, std::string_view name) {
   auto at = std::ranges::find(env, name, &EnvVar::name);
   return at == env.end() ? std::string{} : at->value;
@@ -40,10 +32,10 @@ void apply_venv(const std::string& venv, const std::vector<EnvVar>& own, std::ve
     return std::ranges::find(own, name, &EnvVar::name) != own.end();
   };
   const std::string path = variable(env, "PATH");
-  set_variable(env, "PATH", venv + "/bin" + (path.empty() ? "" : ":" + path));
+  set_variable(env, {"PATH", venv + "/bin" + (path.empty() ? "" : ":" + path)});
   const bool conda = ::access((venv + "/conda-meta").c_str(), F_OK) == 0;
   const char* root = conda ? "CONDA_PREFIX" : "VIRTUAL_ENV";
-  if (!says(root)) set_variable(env, root, venv);
+  if (!says(root)) set_variable(env, {root, venv});
   if (!says("PYTHONHOME"))
     std::erase_if(env, [](const EnvVar& v) { return v.name == "PYTHONHOME"; });
 }
@@ -129,8 +121,6 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.pid_file = absolute(service.pid_file, plan.directory);
   plan.log_file =
       home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
-  plan.by_warden = context.by_warden;
-  plan.uid = ::geteuid();
 
   auto group = cgroup_name(home, service.name, replica);
   if (!group) return fail(std::move(group).error());
@@ -148,7 +138,7 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
     if (std::ranges::find(own, "PORT", &EnvVar::name) == own.end()) own.push_back({"PORT", digits});
   }
   plan.env = context.environment;
-  for (auto& variable : own) set_variable(plan.env, variable.name, std::move(variable.value));
+  for (auto& variable : own) set_variable(plan.env, {variable.name, std::move(variable.value)});
   if (!service.venv.empty())
     apply_venv(absolute(service.venv, plan.directory), service.env, plan.env);
   if (plan.ready.kind != ReadyKind::started) {

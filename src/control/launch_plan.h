@@ -15,7 +15,6 @@ namespace gpuward::control {
 struct LaunchContext {
   std::vector<EnvVar> environment;  ///< what the service inherits
   std::string directory;            ///< where to start if the service names no folder
-  bool by_warden = false;
 };
 /// The environment of this process.
 std::vector<EnvVar> own_environment();

@@ -127,7 +127,7 @@ void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
       a(12, v.log_file);
-  a(13, v.cgroup_name), a(14, v.by_warden), a(15, v.uid);
+  a(13, v.cgroup_name);  // 14 and 15 were used once
 }
 template <class A>
 void fields(A& a, Survivor& v) {

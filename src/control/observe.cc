@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/utf8.h"
 #include "os/cgroup.h"
 #include "os/clock.h"
 #include "os/proc_fs.h"
@@ -56,13 +57,16 @@ std::map<Pid, Pid> collect_members(const AnchorFolder& folder, const AnchorState
   return members;
 }
 
-void append_subtree(Pid pid, Pid parent, std::uint32_t depth, const std::map<Pid, Pid>& members,
+using Children = std::multimap<Pid, Pid>;  // parent -> child
+
+void append_subtree(Pid pid, Pid parent, std::uint32_t depth, const Children& children,
                     std::size_t most, std::vector<TreeProcess>& tree) {
   if (tree.size() >= most || depth > 64) return;
   auto command = os::read_command(pid, 512);
   tree.push_back({pid, parent, depth, command ? *command : "?"});
-  for (const auto& [child, its_parent] : members)
-    if (its_parent == pid) append_subtree(child, pid, depth + 1, members, most, tree);
+  const auto [first, last] = children.equal_range(pid);
+  for (auto at = first; at != last; ++at)
+    append_subtree(at->second, pid, depth + 1, children, most, tree);
 }
 
 // GPU memory of the tree by the driver's rows; absent where rows cannot be matched to our pids.
@@ -164,10 +168,19 @@ std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState
                                    std::size_t most, std::uint32_t* total) {
   const auto members = collect_members(folder, state);
   *total = static_cast<std::uint32_t>(members.size());
+  Children children;
+  for (const auto& [pid, parent] : members) children.emplace(parent, pid);
   std::vector<TreeProcess> tree;
   for (const auto& [pid, parent] : members)
-    if (!members.contains(parent)) append_subtree(pid, parent, 0, members, most, tree);
+    if (!members.contains(parent)) append_subtree(pid, parent, 0, children, most, tree);
   return tree;
+}
+
+std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState& state) {
+  std::set<std::uint32_t> pids;
+  for (const auto& [pid, parent] : collect_members(folder, state))
+    pids.insert(static_cast<std::uint32_t>(pid.number));
+  return pids;
 }
 
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
@@ -202,7 +215,7 @@ std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folde
   text += ", and " + std::to_string(total) + (total == 1 ? " process" : " processes") +
           " of it run on unowned:";
   for (const auto& process : tree)
-    text += " " + std::to_string(process.pid.number) + " (" + process.command.substr(0, 60) + ")";
+    text += " " + std::to_string(process.pid.number) + " (" + shortened(process.command, 60) + ")";
   if (total > tree.size()) text += " ...";
   return text + "; end them by hand (cgroup " + group->path() + ")";
 }

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,9 @@ Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline);
 /// all of them. Held without a cgroup, its members are read from the record in @p folder.
 std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState& state,
                                    std::size_t most, std::uint32_t* total);
+
+/// The pids of the tree: cheaper than read_tree(), for those who ask each second.
+std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState& state);
 
 /// Does a process of this tree live, although its anchor may be dead?
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state);

@@ -1,5 +1,7 @@
 #include "domain/anchor_state.h"
 
+#include "domain/exit_code.h"
+
 namespace gpuward {
 
 std::string_view to_string(Containment level) {
@@ -52,7 +54,7 @@ std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan
 }
 
 int stop_exit_code(const AnchorState& state, const LaunchPlan& plan) {
-  return why_not_proven(state, plan).empty() ? 0 : 4;
+  return why_not_proven(state, plan).empty() ? kDone : kNotProven;
 }
 
 std::string_view to_string(MemoryProof proof) {

@@ -38,8 +38,6 @@ struct LaunchPlan {
   std::string pid_file;     ///< absolute; empty: none
   std::string log_file;     ///< absolute
   std::string cgroup_name;  ///< name of its own group below the place found at start
-  bool by_warden = false;   ///< false: `gpuward run`
-  std::uint32_t uid = 0;    ///< who asked
 };
 
 /// Where a tree is in its life; the short form of life::State that travels.

@@ -21,4 +21,12 @@ bool is_service_name(std::string_view name) {
   });
 }
 
+void set_variable(std::vector<EnvVar>& list, EnvVar variable) {
+  const auto found = std::ranges::find(list, variable.name, &EnvVar::name);
+  if (found == list.end())
+    list.push_back(std::move(variable));
+  else
+    found->value = std::move(variable.value);
+}
+
 }  // namespace gpuward

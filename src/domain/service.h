@@ -35,6 +35,9 @@ struct Readiness {
   friend bool operator==(const Readiness&, const Readiness&) = default;
 };
 
+/// Sets @p variable in @p list, in the place of one of its name.
+void set_variable(std::vector<EnvVar>& list, EnvVar variable);
+
 enum class RestartPolicy : std::uint8_t {
   on_failure = 0,  ///< when main ends by a signal or with a code other than 0
   always = 1,

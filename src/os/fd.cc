@@ -145,7 +145,7 @@ Result<void> lock(const Fd& file, std::chrono::milliseconds patience) {
 }
 
 Result<void> replace_file_at(const Fd& dir, const char* name, std::span<const std::byte> bytes,
-                             mode_t mode, bool sync) {
+                             mode_t mode) {
   std::array<char, 1024> buffer{};
   const int length = std::snprintf(buffer.data(), buffer.size(), "%s.new", name);
   if (length < 0 || length >= static_cast<int>(buffer.size()))
@@ -161,7 +161,6 @@ Result<void> replace_file_at(const Fd& dir, const char* name, std::span<const st
     }
     if (!file) return fail(std::move(file).error());
     GPUWARD_TRY(write_all(*file, bytes, fresh_name));
-    if (sync && ::fdatasync(file->get()) < 0) return fail(last_error("sync", fresh_name));
   }
   if (::renameat(dir.get(), fresh_name, dir.get(), name) < 0)
     return fail(last_error("rename to", name));

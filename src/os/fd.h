@@ -63,7 +63,6 @@ struct Pipe {
 /// pipe2(2) with O_CLOEXEC and @p flags.
 Result<Pipe> make_pipe(int flags = 0);
 
-/// Writes all of @p bytes, retrying on EINTR and short writes.
 inline constexpr auto kDyingOwner = std::chrono::milliseconds(500);
 
 /// Takes the whole-file lock of flock(2) for as long as @p file is open. Waits a moment: an owner
@@ -71,6 +70,7 @@ inline constexpr auto kDyingOwner = std::chrono::milliseconds(500);
 /// Errors: EWOULDBLOCK when somebody holds it still after @p patience.
 Result<void> lock(const Fd& file, std::chrono::milliseconds patience = kDyingOwner);
 
+/// Writes all of @p bytes, retrying on EINTR and short writes.
 Result<void> write_all(const Fd& fd, std::span<const std::byte> bytes, std::string_view what);
 Result<void> write_all(const Fd& fd, std::string_view text, std::string_view what);
 
@@ -85,10 +85,9 @@ Result<std::string> read_regular_at(const Fd& dir, const char* name, std::size_t
 Result<std::string_view> read_small(const char* path, std::span<char> buffer);
 Result<std::string_view> read_small_at(const Fd& dir, const char* name, std::span<char> buffer);
 
-/// Writes "PATH.new", optionally fsyncs, and renames it to PATH: readers see the old or the new
-/// whole.
+/// Writes "NAME.new" and renames it to NAME: readers see the old or the new whole.
 Result<void> replace_file_at(const Fd& dir, const char* name, std::span<const std::byte> bytes,
-                             mode_t mode, bool sync = false);
+                             mode_t mode);
 
 /// mkdir -p with @p mode for each folder made.
 Result<void> make_directories(const std::string& path, mode_t mode);

@@ -226,10 +226,7 @@ void Fleet::witness(Member& member) {
   // Walking every tree each second costs more than the look itself; an empty card needs no names.
   const bool anyone =
       std::ranges::any_of(gpu_.devices, [](const auto& d) { return !d.processes.empty(); });
-  std::uint32_t total = 0;
-  if (anyone)
-    for (const auto& process : control::read_tree(member.folder, member.state, 10'000, &total))
-      pids.insert(static_cast<std::uint32_t>(process.pid.number));
+  if (anyone) pids = control::tree_pids(member.folder, member.state);
   member.witness.see(gpu_, pids);
   if (member.witness.held() == member.told_held || !member.link) return;
   member.told_held = member.witness.held();
@@ -255,7 +252,6 @@ Result<void> Fleet::start(const std::string& name) {
   member->trouble.clear();
   control::LaunchContext context;
   context.environment = control::own_environment();
-  context.by_warden = true;
   auto plan = control::make_plan(*member->model, 0, home_, context);
   auto launched =
       plan ? control::launch_anchor(*plan, home_) : Result<control::Launched>(fail(plan.error()));

@@ -15,7 +15,8 @@ namespace gpuward::warden {
 namespace asio = boost::asio;
 
 /// One control connection inside the loop: whole bodies in, whole frames out, in order. Loop thread
-/// only. The handlers are dropped by close(), so they may hold their owner.
+/// only. The handlers live as long as the link, after close() too: what they hold must not hold the
+/// link.
 class Link : public std::enable_shared_from_this<Link> {
  public:
   using OnBody = std::function<void(const wire::Body&)>;

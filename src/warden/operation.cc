@@ -3,15 +3,11 @@
 #include <algorithm>
 
 #include "control/observe.h"
+#include "domain/exit_code.h"
 #include "os/process.h"
 
 namespace gpuward::warden {
 namespace {
-
-constexpr std::uint8_t kDone = 0;
-constexpr std::uint8_t kRefused = 1;
-constexpr std::uint8_t kTimedOut = 3;
-constexpr std::uint8_t kNotProven = 4;
 
 std::string sentence(const Reason& reason, const char* otherwise) {
   return reason.empty() ? otherwise : std::string(reason.view());
@@ -23,7 +19,7 @@ void Operation::begin(Fleet& fleet) {
   for (const auto& name : services_) {
     const auto* member = fleet.find(name);
     if (member == nullptr) {
-      outcomes_[name] = {name, kRefused, "no such service"};
+      outcomes_[name] = {name, kFailed, "no such service"};
       continue;
     }
     receipt_before_[name] = member->state.receipt.at_unix_ms;
@@ -42,7 +38,7 @@ void Operation::begin(Fleet& fleet) {
       case What::status:
         break;
     }
-    if (!begun) outcomes_[name] = {name, kRefused, begun.error().message()};
+    if (!begun) outcomes_[name] = {name, kFailed, begun.error().message()};
   }
 }
 
@@ -103,7 +99,7 @@ Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
 
 std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
                                                      const Fleet::Member& member) const {
-  if (!member.trouble.empty()) return ServiceOutcome{name, kRefused, member.trouble};
+  if (!member.trouble.empty()) return ServiceOutcome{name, kFailed, member.trouble};
   const auto& state = member.state;
   const auto order = orders_.find(name);
   const bool ran = order != orders_.end();
@@ -116,11 +112,11 @@ std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
         return std::nullopt;
       return judge_ready(name, member);
     case Phase::failed:
-      return ServiceOutcome{name, kRefused, sentence(state.reason, "failed")};
+      return ServiceOutcome{name, kFailed, sentence(state.reason, "failed")};
     case Phase::stopped:
-      return ServiceOutcome{name, kRefused, sentence(state.reason, "it was stopped")};
+      return ServiceOutcome{name, kFailed, sentence(state.reason, "it was stopped")};
     case Phase::backing_off:
-      return ServiceOutcome{name, kRefused, sentence(state.reason, "it failed")};
+      return ServiceOutcome{name, kFailed, sentence(state.reason, "it failed")};
     case Phase::unkillable:
       return ServiceOutcome{name, kNotProven,
                             "processes of the old generation are left; a new one is not started"};
@@ -166,7 +162,7 @@ bool Operation::done(Fleet& fleet, Instant now) {
     const auto at = fleet.members().find(name);
     if (at == fleet.members().end()) continue;
     if (auto again = order_again(fleet, name, at->second); !again)
-      outcomes_[name] = {name, kRefused, again.error().message()};
+      outcomes_[name] = {name, kFailed, again.error().message()};
     if (outcomes_.contains(name)) continue;
     const bool stopping = what_ == What::stop || what_ == What::down;
     auto outcome = stopping ? judge_stop(fleet, name, at->second) : judge_start(name, at->second);

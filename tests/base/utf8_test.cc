@@ -29,5 +29,20 @@ TEST(Printable, ReplacesWhatIsNotUtf8) {
   EXPECT_EQ(printable("\xF4\x90\x80\x80"), "????");  // beyond U+10FFFF
 }
 
+TEST(DisplayWidth, CountsCellsNotBytes) {
+  EXPECT_EQ(display_width("abc"), 3);
+  EXPECT_EQ(display_width("胸廓"), 4);
+  EXPECT_EQ(display_width("e\xCC\x81"), 1);  // a combining accent
+}
+
+TEST(Shortened, CutsBetweenCharacters) {
+  EXPECT_EQ(shortened("abcdef", 6), "abcdef");
+  EXPECT_EQ(shortened("abcdefg", 6), "abcde…");
+  EXPECT_EQ(shortened("胸廓结构", 8), "胸廓结构");
+  EXPECT_EQ(shortened("胸廓结构", 7), "胸廓结…");
+  EXPECT_EQ(shortened("胸廓结构", 6), "胸廓…");
+  EXPECT_EQ(shortened("", 0), "");
+}
+
 }  // namespace
 }  // namespace gpuward

@@ -188,7 +188,6 @@ TEST(Wire, ARecordComesBackFieldByField) {
   record.plan.port = 65535;
   record.plan.restart = RestartPolicy::never;
   record.plan.backoff = {1ms, 2ms, 3ms};
-  record.plan.uid = 4'294'967'295U;
   record.state.phase = Phase::unkillable;
   record.state.main = {{4'194'304}, ~0ULL};
   record.state.last_exit = {true, 11, true};
@@ -210,7 +209,6 @@ TEST(Wire, ARecordComesBackFieldByField) {
   EXPECT_EQ(back->plan.port, 65535);
   EXPECT_EQ(back->plan.restart, RestartPolicy::never);
   EXPECT_EQ(back->plan.backoff, record.plan.backoff);
-  EXPECT_EQ(back->plan.uid, record.plan.uid);
   EXPECT_EQ(back->state.phase, Phase::unkillable);
   EXPECT_EQ(back->state.main, record.state.main);
   EXPECT_EQ(back->state.last_exit, record.state.last_exit);

@@ -77,7 +77,7 @@ std::span<const std::byte> bytes_of(std::string_view text) {
 TEST(ReplaceFile, LeavesTheNewWhole) {
   const TempFolder folder;
   ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("a long first record"), 0600));
-  ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("second"), 0600, true));
+  ASSERT_TRUE(replace_file_at(folder.dir(), "record", bytes_of("second"), 0600));
   EXPECT_EQ(*read_regular_at(folder.dir(), "record"), "second");
   struct stat info{};
   EXPECT_LT(::fstatat(folder.dir().get(), "record.new", &info, 0), 0)

@@ -1,0 +1,101 @@
+#include "control/launch_plan.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <gtest/gtest.h>
+
+#include "os/fd.h"
+
+namespace gpuward::control {
+namespace {
+
+// A home of its own, with the run folder that names cgroups.
+class LaunchPlanTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "gpuward.plan.XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    home_ = {root_ + "/etc", root_ + "/state", root_ + "/run", root_ + "/log"};
+    ASSERT_TRUE(os::make_directories(home_.run, 0700));
+    ASSERT_TRUE(os::make_directories(root_ + "/venv/bin", 0700));
+    service_.name = "app";
+    service_.command = {"python", "app.py"};
+    context_.environment = {{"PATH", "/usr/bin"}, {"PYTHONHOME", "/old"}, {"HOME", "/h"}};
+  }
+  void TearDown() override {
+    for (const char* folder : {"/venv/bin", "/venv", "/run", ""}) ::rmdir((root_ + folder).c_str());
+  }
+  LaunchPlan plan() {
+    auto made = make_plan(service_, 0, home_, context_);
+    EXPECT_TRUE(made) << made.error().message();
+    return made.value_or(LaunchPlan{});
+  }
+  static std::string value(const LaunchPlan& plan, std::string_view name) {
+    const auto at = std::ranges::find(plan.env, name, &EnvVar::name);
+    return at == plan.env.end() ? "(unset)" : at->value;
+  }
+
+  std::string root_;
+  Home home_;
+  ServiceModel service_;
+  LaunchContext context_;
+};
+
+TEST_F(LaunchPlanTest, TheVenvComesFirstInPathWhateverEnvSays) {
+  service_.venv = root_ + "/venv";
+  EXPECT_EQ(value(plan(), "PATH"), root_ + "/venv/bin:/usr/bin");
+  service_.env = {{"PATH", "/mine"}};
+  EXPECT_EQ(value(plan(), "PATH"), root_ + "/venv/bin:/mine");
+  EXPECT_EQ(value(plan(), "VIRTUAL_ENV"), root_ + "/venv");
+  EXPECT_EQ(value(plan(), "PYTHONHOME"), "(unset)");
+}
+
+TEST_F(LaunchPlanTest, TheServicesOwnWordsStayBesideTheVenv) {
+  service_.venv = root_ + "/venv";
+  service_.env = {{"VIRTUAL_ENV", "/mine"}, {"PYTHONHOME", "/mine"}};
+  EXPECT_EQ(value(plan(), "VIRTUAL_ENV"), "/mine");
+  EXPECT_EQ(value(plan(), "PYTHONHOME"), "/mine");
+}
+
+TEST_F(LaunchPlanTest, OnePortGoesWhereverItIsAskedFor) {
+  service_.command = {"srv", "--port={port}", "{port}"};
+  service_.env = {{"URL", "http://127.0.0.1:{port}/"}};
+  service_.ready.kind = ReadyKind::tcp;
+  const auto made = plan();
+  const std::string digits = std::to_string(made.port);
+  EXPECT_NE(made.port, 0);
+  EXPECT_EQ(made.command, (std::vector<std::string>{"srv", "--port=" + digits, digits}));
+  EXPECT_EQ(value(made, "URL"), "http://127.0.0.1:" + digits + "/");
+  EXPECT_EQ(value(made, "PORT"), digits);
+  EXPECT_EQ(made.ready.address, "127.0.0.1:" + digits);
+}
+
+TEST_F(LaunchPlanTest, APortOfTheServicesOwnStays) {
+  service_.command = {"srv", "{port}"};
+  service_.env = {{"PORT", "7"}};
+  EXPECT_EQ(value(plan(), "PORT"), "7");
+}
+
+TEST_F(LaunchPlanTest, WhatDoesNotFitARecordIsRefusedByName) {
+  context_.environment.push_back({"LARGE", std::string(60'000, 'x')});
+  const auto made = make_plan(service_, 0, home_, context_);
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, make_error_code(Errc::refused));
+  EXPECT_NE(made.error().message().find("most of them in LARGE"), std::string::npos)
+      << made.error().message();
+}
+
+TEST_F(LaunchPlanTest, RelativePathsBeginAtTheServicesFolder) {
+  context_.directory = "/base";
+  service_.directory = "app";
+  service_.pid_file = "main.pid";
+  const auto made = plan();
+  EXPECT_EQ(made.directory, "/base/app");
+  EXPECT_EQ(made.pid_file, "/base/app/main.pid");
+}
+
+}  // namespace
+}  // namespace gpuward::control
