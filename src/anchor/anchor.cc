@@ -24,6 +24,8 @@ namespace {
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
+constexpr auto kListenAgain = std::chrono::milliseconds(200);
+constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
 constexpr auto kLongestLook = std::chrono::seconds(5);  // limits_of() names it
 constexpr std::uint32_t kAskForSockets = 64;            // processes whose ports a receipt looks for
@@ -71,7 +73,8 @@ int Anchor::run() {
 
 Instant Anchor::next_wake() const {
   const Instant probe = exec_report_ ? os::kNever : probe_.next();  // asked once it is executed
-  return std::min({deadline(life_), probe, recheck_, memory_by_, look_});
+  const Instant listen = os::now() < listen_again_ ? listen_again_ : os::kNever;
+  return std::min({deadline(life_), probe, recheck_, memory_by_, look_, listen});
 }
 
 void Anchor::wait() {
@@ -88,7 +91,8 @@ void Anchor::wait() {
   };
   std::array<pollfd, kFirstClient + Clients::kMost> items{};
   items[kSignals] = {signals_.get(), POLLIN, 0};
-  items[kListener] = {listener_.get(), POLLIN, 0};
+  const bool listening = os::now() >= listen_again_;
+  items[kListener] = {listening ? listener_.get() : -1, POLLIN, 0};
   items[kOut] = {log_.out_fd(), POLLIN, 0};
   items[kErr] = {log_.err_fd(), POLLIN, 0};
   items[kExec] = {exec_report_.get(), POLLIN, 0};
@@ -108,6 +112,7 @@ void Anchor::wait() {
   if (items[kProbe].revents != 0) check_probe();
   if (items[kTree].revents != 0) {
     (void)tree_.cgroup().populated();  // reading cgroup.events is what quiets poll (cgroups(7))
+    tree_.forget_if_gone();
     check_adopted_main();
     check_empty();
   }
@@ -115,7 +120,8 @@ void Anchor::wait() {
     if (items[kFirstClient + at].revents == 0) continue;
     clients_.read(at, [this](const AnchorRequest& request, std::size_t) { answer(request); });
   }
-  if (items[kListener].revents != 0) clients_.accept_from(listener_);
+  if (items[kListener].revents != 0 && !clients_.accept_from(listener_))
+    listen_again_ = os::now() + kListenAgain;
 }
 
 // A loss is told when it begins and each time it has doubled: the service may print for ever.
@@ -217,23 +223,26 @@ void Anchor::check_deadline() {
   }
 }
 
-// Without a cgroup a later anchor knows only the processes that stand in the record, and without a
-// pidfd nothing tells that an adopted main has ended: both are looked for, soon after anything has
-// happened, then ever more seldom.
+// A later anchor knows those that are in no cgroup of ours only from the record. Where there is no
+// cgroup at all they are looked for by the clock, soon after anything has happened, then ever more
+// seldom; else, as only root can leave it, when something wakes us. Without a pidfd nothing tells
+// that an adopted main has ended: that is looked for too.
 void Anchor::look_around(Instant now) {
-  const bool blind = adopted_ && main_.poll_fd() < 0;
   const bool runs = main_ || std::holds_alternative<life::Ending>(life_.state);
-  if (!runs || (tree_.cgroup() && !blind)) {
-    look_ = os::kNever;
+  const bool by_the_clock = !tree_.cgroup() || (adopted_ && main_.poll_fd() < 0);
+  if (!runs) look_ = os::kNever;
+  if (!runs) return;
+  const bool due = now >= look_;
+  const Instant soon = looked_ + (by_the_clock ? Duration(kFirstLook) : Duration(kLookAtEscapes));
+  if (!due && now < soon) {
+    look_ = std::min(look_, soon);
     return;
   }
-  const bool due = now >= look_;
-  if (!due) look_ = std::min(look_, std::max(now, looked_ + kFirstLook));
-  if (now < look_) return;
   looked_ = now;
   const bool changed = tree_.look();
   look_pause_ = changed || !due ? kFirstLook : std::min<Duration>(look_pause_ * 2, kLongestLook);
-  look_ = now + look_pause_;
+  look_ = by_the_clock ? now + look_pause_ : os::kNever;
+  state_.outside = static_cast<std::uint32_t>(tree_.seen().size());
   if (changed) update_record();
   check_adopted_main();
 }
@@ -299,6 +308,8 @@ void Anchor::spawn() {
   state_.wants_memory_proof = false;
   childless_ = false;
   adopted_ = false;
+  if (auto renewed = tree_.renew(); !renewed)
+    return spawn_failed({os::SpawnStep::enter_cgroup, renewed.error().code.value()});
   os::SpawnPlan plan;
   plan.argv = argv_.data();
   plan.envp = envp_.data();
@@ -339,7 +350,7 @@ void Anchor::note_tree() {
   ending_began_ = os::now();
   state_.receipt = Receipt{};
   state_.receipt.generation = life_.generation;
-  state_.receipt.only_seen = adopted_ && !tree_.cgroup();
+  state_.receipt.only_seen = state_.doubt;
   tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
   state_.receipt.ports_unknown = state_.receipt.ports_freed.dropped() != 0;
   if (!main_ && life_.last_exit)

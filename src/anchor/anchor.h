@@ -99,6 +99,7 @@ class Anchor {
   Duration recheck_pause_{};
   Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it
   Instant looked_{};
+  Instant listen_again_{};  // when descriptors were short
   Duration look_pause_{};
   Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory
   Instant ending_began_{};

@@ -16,21 +16,27 @@ Clients::Clients() = default;
 
 void Clients::add(os::Fd socket, bool subscribed) {
   (void)socket.set_nonblocking(true);
-  for (auto& client : clients_) {
-    if (client.socket) continue;
-    client.socket = std::move(socket);
-    client.subscribed = subscribed;
-    client.sees_gpu = false;
-    client.frames.clear();
-    return;
-  }
+  Client* place = nullptr;
+  for (auto& client : clients_)
+    if (!client.socket && place == nullptr) place = &client;
+  // All taken: whoever has been silent longest makes room, so that nobody can lock others out.
+  for (auto& client : clients_)
+    if (client.socket && !client.spoke &&
+        (place == nullptr || (place->socket && client.since < place->since)))
+      place = &client;
+  if (place == nullptr) return;
+  place->socket = std::move(socket);
+  place->subscribed = place->spoke = subscribed;
+  place->sees_gpu = false;
+  place->since = ++count_;
+  place->frames.clear();
 }
 
-void Clients::accept_from(const os::Fd& listener) {
+bool Clients::accept_from(const os::Fd& listener) {
   for (;;) {
     os::Fd socket =
         os::Fd::take(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket) return;
+    if (!socket) return errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS;
     auto peer = os::peer_of(socket);
     if (!peer || (peer->uid != 0 && peer->uid != ::geteuid())) continue;
     add(std::move(socket), false);
@@ -38,6 +44,7 @@ void Clients::accept_from(const os::Fd& listener) {
 }
 
 void Clients::note(Client& client, const AnchorRequest& request) const {
+  client.spoke = true;
   if (request.what != AnchorRequest::What::subscribe) return;
   client.subscribed = true;
   client.sees_gpu = request.sees_gpu;

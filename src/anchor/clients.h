@@ -23,8 +23,10 @@ class Clients {
   Clients();
   /// Takes a connected socket of the launcher as the first subscriber.
   void add(os::Fd socket, bool subscribed);
-  /// Accepts whoever waits on @p listener, if it is root or our own user; else closes it.
-  void accept_from(const os::Fd& listener);
+  /// Accepts whoever waits on @p listener, if it is root or our own user; else closes it. One more
+  /// than kMost takes the place of the one that has never said anything longest.
+  /// @return false when descriptors or memory are short: more may wait, try again later.
+  bool accept_from(const os::Fd& listener);
 
   /// The descriptors to poll, -1 for free places.
   int fd(std::size_t at) const { return clients_[at].socket.get(); }
@@ -42,12 +44,15 @@ class Clients {
     os::Fd socket;
     bool subscribed = false;
     bool sees_gpu = false;
+    bool spoke = false;
+    std::uint64_t since = 0;  // which connection it is, by count
     control::FrameBuffer frames{512};
   };
   void note(Client& client, const AnchorRequest& request) const;
   void send(Client& client, std::span<const std::byte> frame) const;
 
   std::array<Client, kMost> clients_;
+  std::uint64_t count_ = 0;
 };
 
 template <class Handle>

@@ -29,17 +29,24 @@ Result<os::Fd> watch_signals() {
 Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
   if (last.cgroup.empty()) {
     if (last.main) members.push_back(last.main);
-    Tree tree = Tree::by_descent(members);
+    Tree tree = Tree::taken_over({}, members);
     if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
     return tree;
   }
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(last.cgroup_kind),
                                 std::string(last.cgroup.view()));
   if (!group) return fail(std::move(group).error());
-  auto populated = group->populated();
-  if (!populated) return fail(std::move(populated).error());
-  if (!*populated) return fail(Errc::not_found, "adopt a tree of which nothing lives");
-  return Tree(std::move(*group));
+  Tree tree = Tree::taken_over(std::move(*group), members);
+  if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
+  return tree;
+}
+
+// The lock tells who leads, unless somebody removed its file.
+Result<void> refuse_if_led(const AnchorState& last) {
+  if (!os::lives(last.anchor)) return {};
+  Error error(Errc::refused, "start: its anchor lives, pid ");
+  error.doing.append_number(last.anchor.pid.number);
+  return fail(error);
 }
 
 // A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
@@ -47,8 +54,9 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   auto record = control::read_record(dir);
   if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
   if (!record || record->boot_id.view() != boot_id) return {};
+  GPUWARD_TRY(refuse_if_led(record->state));
   const ProcessId main = record->state.main;
-  if (!recover(record->state, std::move(record->members))) return {};
+  if (!recover(record->state, unpack(record->members))) return {};
   Error error(Errc::refused, "start: the last generation still lives");
   if (main && os::lives(main)) error.doing.append(", pid ").append_number(main.pid.number);
   return fail(error);
@@ -59,18 +67,18 @@ Result<Tree> contain(const LaunchPlan& plan, AnchorState* state) {
   const auto place = os::find_cgroup_place();
   if (place.kind == os::CgroupKind::none) {
     state->why_no_cgroup = Text<200>(place.reason);
-    return Tree::by_descent();
+    return Tree::fresh({});
   }
   auto group = os::Cgroup::create(place.kind, place.parent, plan.cgroup_name);
   if (!group) {
     if (group.error().code.value() == EBUSY) return fail(std::move(group).error());
     state->why_no_cgroup = Text<200>(group.error().message());
-    return Tree::by_descent();
+    return Tree::fresh({});
   }
   state->level = Containment::cgroup;
   state->cgroup_kind = static_cast<std::uint8_t>(place.kind);
   state->cgroup = Text<512>(group->path());
-  return Tree(std::move(*group));
+  return Tree::fresh(std::move(*group));
 }
 
 }  // namespace
@@ -137,7 +145,8 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   if (!anchor) return anchor;
   if (anchor->boot_id_ != record->boot_id)
     return fail(Errc::refused, "adopt a tree from before a reboot");
-  auto tree = recover(last, std::move(record->members));
+  GPUWARD_TRY(refuse_if_led(last));
+  auto tree = recover(last, unpack(record->members));
   if (!tree) return fail(std::move(tree).error());
   // Its owner may have died in the middle of a stop.
   if (tree->cgroup()) (void)tree->cgroup().freeze(false);
@@ -145,6 +154,7 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   anchor->state_ = last;
   anchor->state_.anchor = self;
   anchor->state_.wakeups = 0;
+  anchor->state_.doubt |= last.cgroup.empty();
   anchor->ever_restored_ = restored;
   anchor->tree_ = std::move(*tree);
   anchor->adopted_ = true;
@@ -170,7 +180,7 @@ void Anchor::resume() {
   }
   state_.phase = phase_of(life_);
   log_.note("a new anchor took the tree over");
-  const bool stop = state_.stop_asked;
+  const bool stop = state_.stop_asked || is_over(state_.phase);  // what lives on was to be over
   const bool restart = state_.restart_asked;
   // Its first anchor may have seen how main ended.
   const ExitStatus end = state_.has_exit ? state_.last_exit : ExitStatus{.unknown = true};

@@ -54,8 +54,11 @@ Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file) {
   if (!service_err) return fail(std::move(service_err).error());
   auto copy = os::make_pipe(O_NONBLOCK);
   if (!copy) return fail(std::move(copy).error());
-  auto log = os::Fd::open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0640);
+  auto log = os::Fd::open(log_file, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
   if (!log) return fail(std::move(log).error());
+  struct stat info{};
+  if (::fstat(log->get(), &info) < 0 || S_ISFIFO(info.st_mode))  // it could be waited on for ever
+    return fail(error_from(EINVAL, "use as a log", log_file));
   pump.out_ = std::move(*out);
   pump.err_ = std::move(*err);
   pump.service_out_ = std::move(*service_out);

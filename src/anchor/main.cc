@@ -37,7 +37,7 @@ Result<Folder> lock_folder(const char* path, bool make) {
     if (make) GPUWARD_TRY(os::make_directories(path, 0700));
     auto dir = os::Fd::open(path, O_RDONLY | O_DIRECTORY);
     if (!dir) return fail(std::move(dir).error());
-    auto lock = os::Fd::open_at(*dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    auto lock = os::Fd::open_regular_at(*dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
     if (!lock && lock.error().code.value() == ENOENT) continue;
     if (!lock) return fail(std::move(lock).error());
     if (!os::lock(*lock)) return fail(Errc::refused, "start: it runs already");

@@ -8,19 +8,20 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "anchor/tree.h"
 #include "os/proc_fs.h"
 
 namespace gpuward::anchor {
 namespace {
 
 constexpr off_t kJournalLimit = 256 << 10;
-constexpr std::size_t kMemberRoom = 64;  // what one takes at most
 
 // One buffer for the one thread: a record is up to 64 KiB, too much for a stack page each time.
 std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> buffer;
+std::array<char, Tree::kMostSeen * kPackedMember> packed;
 
 Result<os::Fd> open_journal(const os::Fd& dir) {
-  return os::Fd::open_at(dir, "journal", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+  return os::Fd::open_regular_at(dir, "journal", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
 }
 
 }  // namespace
@@ -35,8 +36,13 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
   writer(2, plan);
   writer(3, state);
   writer(4, ever_restored);
+  std::size_t packed_size = 0;
   for (const auto& member : members)
-    if (writer.room() >= kMemberRoom) writer(5, member);
+    if (packed_size + kPackedMember <= packed.size()) {
+      pack(member, std::span(packed).subspan(packed_size).first<kPackedMember>());
+      packed_size += kPackedMember;
+    }
+  writer(5, std::string_view(packed.data(), packed_size));
   if (writer.full()) return fail(error_from(EMSGSIZE, "write the record"));
   return os::replace_file_at(dir, "record", writer.end_frame(), 0600);
 }
@@ -69,9 +75,8 @@ Result<void> write_pid_file(const std::string& path, Pid main) {
 void remove_pid_file(const std::string& path, Pid main) {
   if (path.empty()) return;
   // Scripts may have laid anything there: a FIFO would be waited on.
-  auto file = os::Fd::open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-  struct stat info{};
-  if (!file || ::fstat(file->get(), &info) < 0 || !S_ISREG(info.st_mode)) return;
+  auto file = os::Fd::open_regular_at(os::Fd(), path.c_str(), O_RDONLY | O_NOFOLLOW);
+  if (!file) return;
   std::array<char, 32> text{};
   const ssize_t n = ::read(file->get(), text.data(), text.size());
   if (n <= 0) return;

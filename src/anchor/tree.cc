@@ -12,7 +12,8 @@
 namespace gpuward::anchor {
 namespace {
 
-constexpr int kMaxDepth = 32;  // of descendants; what is deeper comes up as its parents end
+constexpr std::size_t kMostWalked = 4096;  // what is beyond comes up as its parents end
+constexpr std::size_t kMostInherited = 1024;
 
 Pid self() {
   return Pid{::getpid()};
@@ -44,55 +45,84 @@ bool has(const std::vector<ProcessId>& list, ProcessId id) {
 
 }  // namespace
 
-Tree Tree::by_descent(const std::vector<ProcessId>& inherited) {
+Tree Tree::fresh(os::Cgroup cgroup) {
   Tree tree;
+  tree.cgroup_ = std::move(cgroup);
   tree.seen_.reserve(kMostSeen);
   tree.last_seen_.reserve(kMostSeen);
-  if (inherited.empty()) return tree;
-  tree.inherited_.reserve(std::max(inherited.size(), kMostSeen));
+  tree.walked_.reserve(kMostWalked);
+  return tree;
+}
+
+Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited) {
+  Tree tree = fresh(std::move(cgroup));
+  tree.taken_over_ = true;
+  tree.inherited_.reserve(std::max(inherited.size(), kMostInherited));
   for (const auto& id : inherited)
     if (!has(tree.inherited_, id)) tree.inherited_.push_back(id);
   return tree;
 }
 
-// Visits each process whose parent is (or just was) @p parent, depth first, parents before
-// children.
-template <class Visit>
-void Tree::for_each_descendant(Pid parent, Visit&& visit, int depth) {
-  if (depth > kMaxDepth) return;
-  (void)os::for_each_child(parent, [&](Pid child) {
-    auto process = os::Process::open(child);
-    if (!process) return;
-    auto stat = os::read_stat(child);
-    // Read while the pidfd is held: an orphan may meanwhile have become ours directly. A number
-    // that is not ours any more may be an innocent's: nothing below it is looked at.
-    const bool ours = stat && (stat->parent == parent || stat->parent == self());
-    if (!ours) return;
-    if (!stat->ended()) visit(*process);
-    for_each_descendant(child, visit, depth + 1);
+// Calls @p meet(child, ended) for each child of @p parent that is one while it is held and @p
+// parent, held too, lives: a number alone may name an innocent by now.
+template <class Meet>
+void for_each_own_child(const os::Process& parent, Meet&& meet) {
+  (void)os::for_each_child(parent.pid(), [&](Pid pid) {
+    auto child = os::Process::open(pid);
+    auto stat = os::read_stat(pid);
+    const bool ours = child && stat && stat->parent == parent.pid() && parent.alive();
+    if (ours) meet(*child, stat->ended());
   });
 }
 
-// Visits what was inherited and lives, and all that descends from it. A child is known as one by
-// its parent, which is held, and alive after the child was read.
+// Parents before children. An orphan comes to us while we look: it is met in the next walk.
+template <class Visit>
+void Tree::for_each_descendant(Visit&& visit) const {
+  walked_.clear();
+  const auto meet = [&](const os::Process& process, bool ended) {
+    if (!ended) visit(process);
+    if (walked_.size() < walked_.capacity()) walked_.push_back(process.id());
+  };
+  auto us = os::Process::open(self());
+  if (us) for_each_own_child(*us, meet);
+  for (std::size_t at = 0; at < walked_.size(); ++at) {  // grows on the way
+    auto parent = os::Process::open(walked_[at]);
+    if (parent) for_each_own_child(*parent, meet);
+  }
+}
+
+// Visits what was inherited and lives, and all that descends from it.
 template <class Visit>
 void Tree::for_each_inherited(Visit&& visit) const {
   for (std::size_t at = 0; at < inherited_.size(); ++at) {  // grows on the way
     auto process = os::Process::open(inherited_[at]);
     if (!process || !os::lives(process->id())) continue;
     visit(*process);
-    (void)os::for_each_child(process->pid(), [&](Pid pid) {
-      auto child = os::Process::open(pid);
-      auto stat = os::read_stat(pid);
-      const bool ours = child && stat && stat->parent == process->pid() && process->alive();
-      if (!ours || stat->ended() || has(inherited_, child->id())) return;
+    for_each_own_child(*process, [&](const os::Process& child, bool ended) {
+      if (ended || has(inherited_, child.id())) return;
       if (inherited_.size() < inherited_.capacity())
-        inherited_.push_back(child->id());
+        inherited_.push_back(child.id());
       else
-        visit(*child);  // more than can be listed: met again, through its parent, next time
+        visit(child);  // more than can be listed: met again, through its parent, next time
     });
   }
   std::erase_if(inherited_, [](ProcessId id) { return !os::lives(id); });
+}
+
+// What a member of a taken-over cgroup started, and what has left the cgroup since.
+void Tree::inherit_strays_of(const os::Process& member) const {
+  for_each_own_child(member, [&](const os::Process& child, bool ended) {
+    const bool known = ended || cgroup_.holds(child.pid()) || has(inherited_, child.id());
+    if (!known && inherited_.size() < inherited_.capacity()) inherited_.push_back(child.id());
+  });
+}
+
+template <class Visit>
+void Tree::for_each_outside(Visit&& visit) const {
+  for_each_descendant([&](const os::Process& process) {
+    if (!cgroup_ || !cgroup_.holds(process.pid())) visit(process);
+  });
+  for_each_inherited(visit);
 }
 
 template <class Visit>
@@ -101,31 +131,40 @@ void Tree::for_each(Visit&& visit) const {
     (void)cgroup_.for_each_member([&](Pid pid) {
       auto process = os::Process::open(pid);
       // Membership is read after the pidfd is held, so it is that process's own.
-      if (process && cgroup_.holds(pid)) visit(*process);
+      if (!process || !cgroup_.holds(pid)) return;
+      visit(*process);
+      if (taken_over_) inherit_strays_of(*process);
     });
   }
-  for_each_descendant(
-      self(),
-      [&](const os::Process& process) {
-        if (!cgroup_ || !cgroup_.holds(process.pid())) visit(process);
-      },
-      0);
-  for_each_inherited(visit);
+  for_each_outside(visit);
 }
 
 bool Tree::look() {
-  if (cgroup_) return false;
   seen_.swap(last_seen_);
   seen_.clear();
-  for_each([&](const os::Process& process) {
+  for_each_outside([&](const os::Process& process) {
     if (seen_.size() < kMostSeen) seen_.push_back(process.id());
   });
   return !std::ranges::is_permutation(seen_, last_seen_);
 }
 
+void Tree::forget_if_gone() {
+  if (cgroup_ && !cgroup_.exists()) cgroup_.stop_watching();
+}
+
+Result<void> Tree::renew() {
+  if (!cgroup_ || cgroup_.exists()) return {};
+  const std::string path = cgroup_.path();
+  const auto slash = path.rfind('/');
+  auto group = os::Cgroup::create(cgroup_.kind(), path.substr(0, slash), path.substr(slash + 1));
+  if (!group) return fail(std::move(group).error());
+  cgroup_ = std::move(*group);
+  return {};
+}
+
 bool Tree::empty(bool childless) const {
-  if (!childless) return false;
-  if (!cgroup_) return std::ranges::none_of(inherited_, os::lives);
+  if (!childless || std::ranges::any_of(inherited_, os::lives)) return false;
+  if (!cgroup_) return true;
   auto populated = cgroup_.populated();
   return populated && !*populated;
 }

@@ -15,32 +15,40 @@ namespace gpuward::anchor {
 /// subreaper of all of them. Only processes found to be one or the other *while held by a pidfd*
 /// are ever signalled. One thread; allocates only when made.
 ///
-/// Without a cgroup it is known by its descendants alone, so look() keeps a list for the record. An
-/// anchor that takes such a tree over inherits that list: those processes are not its descendants,
-/// and what they start comes to nobody when its parent ends. They and their children are followed
-/// by (pid, start time).
+/// Who is no member of a cgroup (there is none, or a root process has moved itself out) is known by
+/// descent alone, so look() keeps a list of those for the record. An anchor that takes the tree
+/// over inherits that list: they are not its descendants, and what they start comes to nobody when
+/// its parent ends. They and their children are followed by (pid, start time).
 class Tree {
  public:
   static constexpr std::size_t kMostSeen = 400;  ///< so that a record holds them beside its plan
 
   Tree() = default;
-  /// Without a cgroup; @p inherited: the list that an earlier anchor left.
-  static Tree by_descent(const std::vector<ProcessId>& inherited = {});
-  explicit Tree(os::Cgroup cgroup) : cgroup_(std::move(cgroup)) {}
+  /// A new one. @p cgroup may be empty: then it is held by descent alone.
+  static Tree fresh(os::Cgroup cgroup);
+  /// That of a dead anchor, which had left the list @p inherited.
+  static Tree taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited);
 
   const os::Cgroup& cgroup() const { return cgroup_; }
   /// Must the owner ask whether it has ended, because nothing will tell?
   bool silent() const {
-    return cgroup_.kind() == os::CgroupKind::v1_freezer || !inherited_.empty();
+    return cgroup_.kind() == os::CgroupKind::v1_freezer || (taken_over_ && !inherited_.empty()) ||
+           (taken_over_ && !cgroup_);
   }
 
-  /// Without a cgroup: lists who belongs to it now. @return whether that has changed.
+  /// Lists who belongs to it without being a member of its cgroup. @return whether that has
+  /// changed.
   bool look();
-  /// The list of the last look(), at most kMostSeen; empty where a cgroup holds the tree.
+  /// The list of the last look(), at most kMostSeen.
   const std::vector<ProcessId>& seen() const { return seen_; }
 
+  /// Somebody removed the cgroup: stops watching it, so that poll is quiet.
+  void forget_if_gone();
+  /// Makes the cgroup anew if somebody removed it. Call between two generations only.
+  Result<void> renew();
+
   /// Proof: the cgroup says "populated 0" and we have no child left. @p childless is the caller's
-  /// ECHILD from waitid. Without a cgroup: no child left, and nothing inherited lives.
+  /// ECHILD from waitid. And nothing inherited lives.
   bool empty(bool childless) const;
 
   /// Sends TERM once to every process; @p main first, so that it sees its children end knowing why.
@@ -69,13 +77,18 @@ class Tree {
   template <class Visit>
   void for_each(Visit&& visit) const;
   template <class Visit>
-  static void for_each_descendant(Pid parent, Visit&& visit, int depth);
+  void for_each_outside(Visit&& visit) const;
+  template <class Visit>
+  void for_each_descendant(Visit&& visit) const;
   template <class Visit>
   void for_each_inherited(Visit&& visit) const;
+  void inherit_strays_of(const os::Process& member) const;
 
   os::Cgroup cgroup_;
+  bool taken_over_ = false;
   std::vector<ProcessId> seen_;
   std::vector<ProcessId> last_seen_;
+  mutable std::vector<ProcessId> walked_;     // of one walk; room for kMostWalked
   mutable std::vector<ProcessId> inherited_;  // grows by their children, up to its first capacity
 };
 

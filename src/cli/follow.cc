@@ -10,8 +10,9 @@ namespace gpuward::cli {
 
 Result<LogFollower> LogFollower::at_end(const std::string& path) {
   LogFollower follower;
-  auto file = os::Fd::open(path, O_RDWR | O_CREAT | O_APPEND, 0640);
-  if (!file) file = os::Fd::open(path, O_RDONLY);
+  const os::Fd here;
+  auto file = os::Fd::open_regular_at(here, path.c_str(), O_RDWR | O_CREAT | O_APPEND, 0640);
+  if (!file) file = os::Fd::open_regular_at(here, path.c_str(), O_RDONLY);
   if (!file) return fail(std::move(file).error());
   follower.file_ = std::move(*file);
   ::lseek(follower.file_.get(), 0, SEEK_END);

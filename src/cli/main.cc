@@ -182,5 +182,9 @@ int main(int argc, char** argv) {
     const int code = app.exit(error);
     return code == 0 ? 0 : kUsage;
   }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::perror("gpuward: the output could not be written");
+    return exit_code == kDone ? kFailed : exit_code;
+  }
   return exit_code;
 }

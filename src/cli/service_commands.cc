@@ -153,7 +153,7 @@ int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& optio
 // 0: a new anchor leads the tree now; 4: it lives and nobody can lead it; -1: nothing of it lives.
 int adopt_if_unowned(const control::AnchorFolder& folder) {
   auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
-  if (!view || is_over(view->state.phase) || !control::tree_lives(folder, view->state)) return -1;
+  if (!view || !control::tree_lives(folder, view->state)) return -1;
   auto adopted = control::adopt_anchor(folder);
   if (adopted) return 0;
   std::fprintf(stderr, "gpuward: %s: not proven: its anchor died and its processes live on: %s\n",
@@ -219,9 +219,20 @@ int start_warden(const control::Home& home, const UpOptions& options) {
     if (n <= 0) break;
     text.append(buffer, static_cast<std::size_t>(n));
   }
-  if (text.empty()) return 0;
+  // Another `up` was a moment earlier: its warden will do.
+  if (text.empty() || text == control::kWardenRuns) return kDone;
   std::fprintf(stderr, "%s\n", text.c_str());
   return kFailed;
+}
+
+// A warden holds its lock before it listens.
+Result<control::Channel> connect_soon(const control::Home& home) {
+  const Instant give_up = os::now() + kAnswerWithin;
+  for (;;) {
+    auto channel = connect_warden(home);
+    if (channel || os::now() >= give_up) return channel;
+    (void)::poll(nullptr, 0, 10);
+  }
 }
 
 // @p code is set when there is nothing to say any more: the new warden has told why it ended.
@@ -236,7 +247,7 @@ Result<WardenAnswer> ask_running_or_new(const control::Home& home, const UpOptio
   if (!channel) {
     *code = start_warden(home, options);
     if (*code != 0) return fail(Errc::refused, "start the warden");
-    channel = connect_warden(home);
+    channel = connect_soon(home);
     if (!channel) return fail(std::move(channel).error());
   }
   return ask_with_patience(home, *channel, request_for(what, {}),

@@ -168,7 +168,10 @@ class ServiceReader {
       const std::string name = "command[" + std::to_string(i) + "]";
       draft_.origin.keys[name] = list.items[i].place;
       const std::string* word = string(list.items[i], name);
-      if (word == nullptr) continue;
+      if (word == nullptr) {
+        model().command.emplace_back();  // keeps the places of the others
+        continue;
+      }
       if (i == 0) first_word(list.items[i], *word);
       check_placeholders(list.items[i], *word);
       model().command.push_back(*word);

@@ -23,6 +23,7 @@ std::optional<AnchorFolder> parse_folder(const Home& home, std::string_view name
   if (dot == std::string_view::npos || !is_service_name(name.substr(0, dot))) return std::nullopt;
   std::uint32_t replica = 0;
   const auto digits = name.substr(dot + 1);
+  if (digits.size() > 1 && digits.front() == '0') return std::nullopt;
   auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), replica);
   if (code != std::errc{} || end != digits.data() + digits.size()) return std::nullopt;
   return AnchorFolder{std::string(name.substr(0, dot)), replica,
@@ -42,8 +43,9 @@ Result<std::vector<AnchorFolder>> list_anchors(const Home& home) {
     if (dir.error().code.value() == ENOENT) return folders;
     return fail(std::move(dir).error());
   }
-  GPUWARD_TRY(os::for_each_entry(*dir, [&](std::string_view name, bool) {
-    if (auto folder = parse_folder(home, name)) folders.push_back(std::move(*folder));
+  GPUWARD_TRY(os::for_each_entry(*dir, [&](std::string_view name, bool is_folder) {
+    if (auto folder = is_folder ? parse_folder(home, name) : std::nullopt)
+      folders.push_back(std::move(*folder));
     return true;
   }));
   std::ranges::sort(folders, {},
@@ -80,8 +82,11 @@ Result<AnchorRecord> read_record(const os::Fd& dir) {
 }
 
 bool anchor_lives(const AnchorFolder& folder) {
-  auto lock = os::Fd::open(folder.path + "/lock", O_RDONLY);
-  return lock && ::flock(lock->get(), LOCK_SH | LOCK_NB) < 0;
+  const std::string path = folder.path + "/lock";
+  auto lock = os::Fd::open_regular_at(os::Fd(), path.c_str(), O_RDONLY | O_NOFOLLOW);
+  if (lock) return ::flock(lock->get(), LOCK_SH | LOCK_NB) < 0;
+  const auto record = read_record(folder);  // somebody removed it: who wrote the record may live
+  return record && os::lives(record->state.anchor);
 }
 
 Result<Channel> connect_anchor(const AnchorFolder& folder) {

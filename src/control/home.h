@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 
@@ -20,6 +21,9 @@ struct Home {
 /// Errors: Errc::invalid when neither HOME nor GPUWARD_HOME is set. A relative
 /// GPUWARD_HOME is taken from the current folder.
 Result<Home> find_home();
+
+/// What a warden says that finds another one at work.
+inline constexpr std::string_view kWardenRuns = "a warden runs already; see: gpuward status";
 
 /// Makes run, state and log where missing (0700), and refuses a run folder that another user owns
 /// or may write to: whoever can write there could hand us false records.

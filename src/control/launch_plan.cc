@@ -13,7 +13,8 @@
 namespace gpuward::control {
 namespace {
 
-constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{8} << 10);
+// Beside a state of at most 4 KiB and 400 packed members.
+constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{10} << 10);
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))

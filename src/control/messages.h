@@ -16,10 +16,15 @@ struct AnchorRecord {
   AnchorState state;
   bool ever_restored =
       false;  ///< by the driver's checkpoint; written before the first restore (harm.md 1)
-  /// At level subreaper: every process of the tree that was seen at the last look. Nothing else
-  /// tells a later anchor which are ours.
-  std::vector<ProcessId> members;
+  /// Every process of the tree that was seen at the last look and is in no cgroup of ours, packed.
+  /// Nothing else tells a later anchor that they are ours.
+  std::string members;
 };
+
+/// Members in a record: of each its pid in 4 bytes and its start time in 8, little-endian.
+inline constexpr std::size_t kPackedMember = 12;
+void pack(ProcessId id, std::span<char, kPackedMember> into);
+std::vector<ProcessId> unpack(std::string_view members);
 
 /// To an anchor: its plan, on descriptor 3, once.
 struct LaunchOrder {
@@ -148,7 +153,8 @@ void fields(A& a, AnchorState& v) {
       a(16, v.gpu_seen);
   a(17, v.wants_memory_proof), a(18, v.lost_log_bytes), a(19, v.wakeups), a(20, v.receipt);
   a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
-  a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup);
+  a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup), a(27, v.doubt),
+      a(28, v.outside);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

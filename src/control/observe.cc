@@ -16,14 +16,14 @@ struct Member {
   Pid parent;
 };
 
-// The processes that a record of a tree without a cgroup names, as far as they live.
+// The processes that the record names, main and those in no cgroup of ours, as far as they live.
 template <class Visit>
 void for_each_recorded(const AnchorFolder& folder, const AnchorState& state, Visit&& visit) {
-  if (!state.cgroup.empty()) return;
   if (state.main && os::lives(state.main)) visit(state.main.pid);
+  if (state.outside == 0) return;
   const auto record = read_record(folder);
   if (!record) return;
-  for (const auto& member : record->members)
+  for (const auto& member : unpack(record->members))
     if (member != state.main && os::lives(member)) visit(member.pid);
 }
 
@@ -108,8 +108,14 @@ ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
 void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
   report.verdict = judge(view.state);
   report.sentence = sentence_on(view.state, report.verdict, now);
-  if (view.alive || is_over(view.state.phase)) return;
-  if (tree_lives(view.folder, view.state)) {
+  if (view.alive && view.silent) {
+    report.verdict = Verdict::failed;
+    report.sentence = "its anchor (pid " + std::to_string(view.state.anchor.pid.number) +
+                      ") does not answer; last heard of it: " + report.sentence;
+  }
+  const bool lives = !view.alive && tree_lives(view.folder, view.state);
+  if (view.alive || (is_over(view.state.phase) && !lives)) return;
+  if (lives) {
     report.verdict = Verdict::failed;
     report.sentence =
         "its anchor died; the processes run on unowned until `gpuward up` takes them over";
@@ -160,7 +166,9 @@ Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
   if (!channel) return view;  // it is just ending: the record says as much
   AnchorRequest request;
   if (!channel->send(request, deadline)) return view;
-  if (auto state = next_state(*channel, deadline)) view.state = *state;
+  auto state = next_state(*channel, deadline);
+  if (state) view.state = *state;
+  view.silent = !state && state.error().code == make_error_code(Errc::timed_out);
   return view;
 }
 
@@ -184,12 +192,9 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
 }
 
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
-  if (state.main && os::lives(state.main)) return true;
-  if (state.cgroup.empty()) {
-    bool any = false;
-    for_each_recorded(folder, state, [&](Pid) { any = true; });
-    return any;
-  }
+  bool any = false;
+  for_each_recorded(folder, state, [&](Pid) { any = true; });
+  if (any || state.cgroup.empty()) return any;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
   auto populated = group ? group->populated() : Result<bool>(false);

@@ -18,7 +18,8 @@ struct AnchorView {
   AnchorFolder folder;
   LaunchPlan plan;
   AnchorState state;
-  bool alive = false;  ///< its anchor runs
+  bool alive = false;   ///< its anchor runs
+  bool silent = false;  ///< but does not answer: `state` is the last that was heard of it
 };
 
 /// Asks the living anchor, or reads the record of a dead one.

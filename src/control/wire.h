@@ -75,7 +75,6 @@ class Writer {
     return buffer_.first(full_ ? 0 : size_);
   }
   bool full() const { return full_; }
-  std::size_t room() const { return buffer_.size() - size_; }
 
   template <class T>
   void operator()(std::uint16_t tag, const T& value) {
@@ -121,7 +120,8 @@ class Writer {
       number(value.count);
     } else if constexpr (std::is_same_v<T, Pid>) {
       number(static_cast<std::uint32_t>(value.number));
-    } else if constexpr (is_text<T> || std::is_same_v<T, std::string>) {
+    } else if constexpr (is_text<T> || std::is_same_v<T, std::string> ||
+                         std::is_same_v<T, std::string_view>) {
       const std::string_view text = value;
       put(reinterpret_cast<const std::byte*>(text.data()), text.size());
     } else {

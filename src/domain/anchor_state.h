@@ -108,6 +108,8 @@ struct AnchorState {
   bool stop_asked = false;     ///< the tree is ending for good: whoever adopts it goes on with that
   bool restart_asked = false;  ///< it is ending to be started again, by order; likewise
   std::uint32_t restart_orders = 0;  ///< obeyed so far: whoever sent one sees that it was heard
+  std::uint32_t outside = 0;         ///< processes in the record's list: in no cgroup of ours
+  bool doubt = false;  ///< it was taken over without a cgroup: what was not seen may live on
 };
 
 /// "returned": a contract of the JSON output.

@@ -160,8 +160,13 @@ Result<void> Cgroup::enter(Pid pid) const {
   return write_small(dir_, "cgroup.procs", text);
 }
 
+bool Cgroup::exists() const {
+  return dir_ && ::faccessat(dir_.get(), "cgroup.procs", F_OK, 0) == 0;
+}
+
 Result<bool> Cgroup::populated() const {
-  if (kind_ == CgroupKind::v2) {
+  if (!exists()) return false;
+  if (kind_ == CgroupKind::v2 && events_) {
     std::array<char, 128> buffer{};
     const ssize_t n = ::pread(events_.get(), buffer.data(), buffer.size(), 0);
     if (n < 0) return fail(last_error("read", "cgroup.events"));
@@ -215,10 +220,8 @@ Result<void> Cgroup::each_member(const Fd& dir, detail::PidCallback callback, vo
   return listed;
 }
 
-bool Cgroup::holds(Pid pid) const {
-  std::array<char, 64> path{};
-  std::snprintf(path.data(), path.size(), "/proc/%d", pid.number);
-  auto dir = Fd::open(path.data(), O_PATH | O_DIRECTORY);
+bool Cgroup::has_path(const char* proc_folder) const {
+  auto dir = Fd::open(proc_folder, O_PATH | O_DIRECTORY);
   if (!dir) return false;
   std::array<char, 4096> buffer;
   auto text = read_small_at(*dir, "cgroup", buffer);
@@ -226,6 +229,25 @@ bool Cgroup::holds(Pid pid) const {
   auto own = own_path(kind_, *text);
   if (!own || !own->starts_with(relative_)) return false;
   return own->size() == relative_.size() || (*own)[relative_.size()] == '/';
+}
+
+bool Cgroup::holds(Pid pid) const {
+  std::array<char, 96> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d", pid.number);
+  if (has_path(path.data())) return true;
+  if (kind_ != CgroupKind::v1_freezer) return false;
+  // v1 says "/" of a first thread that has ended; the others still tell.
+  std::snprintf(path.data(), path.size(), "/proc/%d/task", pid.number);
+  auto tasks = Fd::open(path.data(), O_RDONLY | O_DIRECTORY);
+  bool found = false;
+  if (tasks)
+    (void)for_each_entry(*tasks, [&](std::string_view name, bool) {
+      std::snprintf(path.data(), path.size(), "/proc/%d/task/%.*s", pid.number,
+                    static_cast<int>(name.size()), name.data());
+      found = parse_pid(name) && has_path(path.data());
+      return !found;
+    });
+  return found;
 }
 
 Result<void> Cgroup::freeze(bool on) const {

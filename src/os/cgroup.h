@@ -42,7 +42,12 @@ class Cgroup {
 
   /// Moves @p pid in. For kernels without CLONE_INTO_CGROUP and for v1.
   Result<void> enter(Pid pid) const;
+  /// Has nobody removed it?
+  bool exists() const;
+  /// From now on events_fd() is -1: that of a group that is gone is ready for ever.
+  void stop_watching() { events_.close(); }
   /// Does the group or one below it hold a process that is not a zombie? Re-reads cgroup.events.
+  /// False for one that was removed: the kernel removes empty ones only.
   Result<bool> populated() const;
   /// Calls @p visit(Pid) for each member, in groups below too. A zombie whose threads have all
   /// ended is not listed by v2; pid 0 (a process outside our PID namespace) is skipped.
@@ -70,6 +75,7 @@ class Cgroup {
  private:
   static Result<void> each_member(const Fd& dir, detail::PidCallback callback, void* context,
                                   int depth);
+  bool has_path(const char* proc_folder) const;
   CgroupKind kind_ = CgroupKind::none;
   std::string path_;
   std::string relative_;  ///< as /proc/PID/cgroup shows it

@@ -23,6 +23,14 @@ Result<Fd> Fd::open_at(const Fd& dir, const char* name, int flags, mode_t mode) 
   return Fd(number);
 }
 
+Result<Fd> Fd::open_regular_at(const Fd& dir, const char* name, int flags, mode_t mode) {
+  auto file = open_at(dir, name, flags | O_NONBLOCK, mode);
+  struct stat info{};
+  if (file && (::fstat(file->get(), &info) < 0 || !S_ISREG(info.st_mode)))
+    return fail(error_from(EINVAL, "use as a file", name));
+  return file;
+}
+
 void Fd::close() {
   if (number_ < 0) return;
   // Linux frees the number even when close reports EINTR, so it is never tried twice (close(2)).
@@ -106,11 +114,8 @@ Result<std::string> read_file(const std::string& path, std::size_t limit) {
 }
 
 Result<std::string> read_regular_at(const Fd& dir, const char* name, std::size_t limit) {
-  auto file = Fd::open_at(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  auto file = Fd::open_regular_at(dir, name, O_RDONLY | O_NOFOLLOW);
   if (!file) return fail(std::move(file).error());
-  struct stat info{};
-  if (::fstat(file->get(), &info) < 0) return fail(last_error("stat", name));
-  if (!S_ISREG(info.st_mode)) return fail(error_from(EINVAL, "read", name));
   return read_all(*file, name, limit);
 }
 

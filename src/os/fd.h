@@ -29,6 +29,9 @@ class Fd {
   /// openat(2) relative to @p dir, or the working folder when it is empty, with O_CLOEXEC added.
   static Result<Fd> open_at(const Fd& dir, const char* name, int flags, mode_t mode = 0);
 
+  /// The same for a regular file, never waiting: EINVAL (or ENXIO) for a FIFO that was laid there.
+  static Result<Fd> open_regular_at(const Fd& dir, const char* name, int flags, mode_t mode = 0);
+
   Fd(Fd&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
   Fd& operator=(Fd&& other) noexcept {
     if (this != &other) {

@@ -2,6 +2,7 @@
 
 #include <linux/sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@
 
 namespace gpuward::os {
 namespace {
+
+constexpr int kMostDescriptors = 65'536;  // looked at one by one on old kernels
 
 [[noreturn]] void give_up(int report, SpawnStep step, int errno_value) {
   const SpawnFailure failure{step, errno_value};
@@ -33,6 +36,16 @@ void reset_signals() {
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+// What the caller had open is not for programs that outlive it: a lock would be held for ever.
+void close_on_exec_from(int first) {
+  constexpr unsigned kCloexec = 4;  // CLOSE_RANGE_CLOEXEC, 5.11
+  if (::syscall(SYS_close_range, first, ~0U, kCloexec) == 0) return;
+  rlimit limit{};
+  const bool known = ::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < kMostDescriptors;
+  const int end = known ? static_cast<int>(limit.rlim_cur) : kMostDescriptors;
+  for (int fd = first; fd < end; ++fd) (void)::fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 bool wait_at(int gate) {
@@ -183,6 +196,7 @@ Result<Process> start_program(const ProgramPlan& plan) {
       give_up(tell, SpawnStep::stdio, errno);
     if (handed_high >= 0 && ::dup2(handed_high, 3) != 3)
       give_up(tell_high, SpawnStep::stdio, errno);
+    close_on_exec_from(4);
     ::execv(plan.path.c_str(), argv.data());
     give_up(tell_high, SpawnStep::execute, errno);
   }

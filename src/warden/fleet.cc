@@ -8,14 +8,14 @@
 namespace gpuward::warden {
 namespace {
 
+constexpr auto kFirstWordWithin = std::chrono::seconds(2);
 constexpr auto kAdoptAgain = std::chrono::milliseconds(1000);
 constexpr auto kAdoptAgainAtMost = std::chrono::milliseconds(30'000);
 constexpr auto kReviveWindow = std::chrono::minutes(1);
 constexpr std::size_t kMostRevivals = 5;
 
 bool unowned(const Fleet::Member& member) {
-  return !member.alive && member.seen && !is_over(member.state.phase) &&
-         control::tree_lives(member.folder, member.state);
+  return !member.alive && member.seen && control::tree_lives(member.folder, member.state);
 }
 
 }  // namespace
@@ -73,6 +73,7 @@ void Fleet::watch(Member& member, control::Channel channel) {
   member.link = *link;
   member.alive = true;
   ++member.connections;
+  member.connected = os::now();
   member.heard = false;
   const std::string name = member.folder.service;
   member.link->start([this, name](const wire::Body& body) { on_body(name, body); },
@@ -117,7 +118,13 @@ void Fleet::adoption_failed(Member& member, const std::string& why) {
   member.link.reset();
   member.adopting = member.alive = false;
   if (!connect(member)) {  // unless another one came up meanwhile
-    member.trouble = "its anchor died and its tree could not be taken over: " + why;
+    const ProcessId anchor = member.state.anchor;
+    member.trouble =
+        os::lives(anchor) && control::anchor_lives(member.folder)
+            ? "its anchor (pid " + std::to_string(anchor.pid.number) +
+                  ") lives but cannot be reached; to end it and its tree: kill -TERM " +
+                  std::to_string(anchor.pid.number)
+            : "its anchor died and its tree could not be taken over: " + why;
     revive_if_gone(member);
     if (!member.alive) adopt_again_later();
   }
@@ -170,7 +177,7 @@ void Fleet::take_over(Member& member) {
   member.state = record->state;
   member.seen = true;
   if (control::anchor_lives(member.folder) && connect(member)) return;
-  if (is_over(member.state.phase) || !control::tree_lives(member.folder, member.state)) return;
+  if (!control::tree_lives(member.folder, member.state)) return;
   // Dead, or dying: the anchor that adopts waits a moment for the lock.
   auto adopter = control::launch_adopter(member.folder);
   if (!adopter) return adoption_failed(member, adopter.error().message());

@@ -36,6 +36,7 @@ class Fleet {
     Bytes told_held;  ///< what the anchor was told last
     std::shared_ptr<Link> link;
     std::uint32_t connections = 0;  ///< so far: an order sent over an earlier one may be lost
+    Instant connected{};            ///< when the connection was made
     bool heard = false;             ///< has the anchor of this connection said its state
     bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone

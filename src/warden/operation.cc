@@ -144,7 +144,7 @@ std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const st
   if (state.phase == Phase::unkillable)
     return ServiceOutcome{name, kNotProven, "processes are left"};
   if (member.alive) return std::nullopt;
-  if (member.seen && !is_over(state.phase) && control::tree_lives(member.folder, state))
+  if (member.seen && control::tree_lives(member.folder, state))
     return ServiceOutcome{name, kNotProven, "its anchor died, and its processes live on unowned"};
   const bool ran = orders_.contains(name);
   const auto lost = ran || member.seen ? std::nullopt : fleet.lost(member);

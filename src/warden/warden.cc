@@ -67,7 +67,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   if (auto ready = control::prepare_home(home_); !ready) return ready.error().message();
   auto lock = os::Fd::open(home_.run + "/warden.lock", O_RDWR | O_CREAT, 0600);
   if (!lock) return lock.error().message();
-  if (!os::lock(*lock)) return "a warden runs already; see: gpuward status";
+  if (!os::lock(*lock)) return std::string(control::kWardenRuns);
   lock_ = std::move(*lock);
 
   const auto chosen = chosen_files(files);
