@@ -1,5 +1,6 @@
 // How an anchor comes to its tree: a new one by prepare(), that of a dead anchor by adopt().
 
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -43,6 +44,8 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
 
 // The lock tells who leads, unless somebody removed its file.
 Result<void> refuse_if_led(const AnchorState& last) {
+  const Instant give_up = os::now() + os::kDyingOwner;  // it may just be dying, without its lock
+  while (os::lives(last.anchor) && os::now() < give_up) ::poll(nullptr, 0, 2);
   if (!os::lives(last.anchor)) return {};
   Error error(Errc::refused, "start: its anchor lives, pid ");
   error.doing.append_number(last.anchor.pid.number);

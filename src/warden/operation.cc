@@ -87,11 +87,19 @@ Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
   Order& order = at->second;
   if (member.alive) {
     const bool other = member.connections != order.connection;
-    if (!other || !member.heard || order.after_end || heard(order, member.state)) return {};
+    if (!other || !member.heard) return {};
     order.connection = member.connections;
+    if (order.after_end && !member.state.stop_asked && !is_over(member.state.phase)) {
+      orders_.erase(at);  // it has ended, and somebody else's order has begun it anew
+      return {};
+    }
+    if (order.after_end || heard(order, member.state)) return {};
+    // Told again; what this anchor obeyed before is its own.
+    order.restart_orders = member.state.restart_orders;
+    order.generation = member.state.generation;
     return stops ? fleet.stop(name) : fleet.restart(name);
   }
-  const bool too_late = member.state.phase == Phase::failed && !heard(order, member.state);
+  const bool too_late = is_over(member.state.phase) && !heard(order, member.state);
   if (stops || !(order.after_end || too_late)) return {};
   orders_.erase(at);
   return fleet.start(name);

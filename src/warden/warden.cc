@@ -233,6 +233,16 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
 }
 
 void Warden::advance() {
+  if (advancing_) {  // an operation has just changed something itself: all are asked again
+    asio::post(loop_, [this] { advance(); });
+    return;
+  }
+  advancing_ = true;
+  advance_all();
+  advancing_ = false;
+}
+
+void Warden::advance_all() {
   for (auto at = pending_.begin(); at != pending_.end();) {
     if (!at->operation.done(fleet_, os::now())) {
       ++at;

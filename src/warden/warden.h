@@ -45,6 +45,7 @@ class Warden {
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request);
   void advance();
+  void advance_all();
   void close_doors();
   void wait_for_signals();
   WardenReport own_report() const;
@@ -58,6 +59,7 @@ class Warden {
   asio::steady_timer accept_again_;
   asio::signal_set signals_;
   std::list<Pending> pending_;
+  bool advancing_ = false;
   std::vector<std::string> autostart_;
   Instant began_{};
   int exit_code_ = 0;

@@ -578,3 +578,22 @@ stop = {{ grace = "2s" }}
     os.kill(gw.service("job")["replicas"][0]["anchor_pid"], signal.SIGKILL)
     wait_for(lambda: gw.service("job")["verdict"] == "STOPPED", why="a job that ended well is not run again")
     assert gw.log("job").count("deaf") == 1
+
+
+def test_two_that_wait_for_one_end_both_see_the_new_beginning(gw):
+    deaf = gw.home / "deaf.sh"
+    deaf.write_text("trap '' TERM; echo up; while :; do sleep 1000 & wait; done")
+    gw.configure(f"""
+[service.deaf]
+command = ["sh", "{deaf}"]
+stop = {{ grace = "1s" }}
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "up" in gw.log("deaf"))
+    stop = gw.popen("stop", "deaf")
+    wait_for(lambda: gw.service("deaf")["verdict"] == "DRAINING", why="the stop is under way")
+    waiting = [gw.popen(order, "deaf") for order in ("start", "restart", "start")]
+    for process in [stop, *waiting]:
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0, (process.args, out, err)
+    assert gw.service("deaf")["verdict"] == "HEALTHY"
