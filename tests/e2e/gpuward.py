@@ -54,17 +54,19 @@ class Gpuward:
 
     def anchors(self) -> list[int]:
         """Pids of the anchors that hold a folder here, by the folder in their command line."""
-        found = []
+        found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue
             if words[0].endswith(b"gpuward-anchor") and words[-2].startswith(str(self.home).encode()):
-                found.append(int(entry.name))
-        return found
+                found[int(entry.name)] = parent
+        # A main that has not been executed yet still looks like its anchor.
+        return [pid for pid, parent in found.items() if parent not in found]
 
 
 def wait_for(what, within: float = 20, why: str = ""):
