@@ -22,6 +22,7 @@ namespace {
 
 constexpr auto kAnswerWithin = std::chrono::seconds(5);
 constexpr int kAskAgainMs = 5000;
+constexpr int kBeginsWithinMs = 30'000;
 
 int no_warden() {
   std::fputs("gpuward: no warden runs here\nrun: gpuward up\n", stderr);
@@ -214,6 +215,9 @@ int start_warden(const control::Home& home, const UpOptions& options) {
   std::string text;
   char buffer[1024];
   for (;;) {
+    pollfd item{pipe->read.get(), POLLIN, 0};
+    if (::poll(&item, 1, kBeginsWithinMs) == 0)
+      return complain(Error(Errc::timed_out, "wait for the new warden; see gpuwardd.log"));
     const ssize_t n = ::read(pipe->read.get(), buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;

@@ -8,7 +8,6 @@
 namespace gpuward::warden {
 namespace {
 
-constexpr auto kFirstWordWithin = std::chrono::seconds(2);
 constexpr auto kAdoptAgain = std::chrono::milliseconds(1000);
 constexpr auto kAdoptAgainAtMost = std::chrono::milliseconds(30'000);
 constexpr auto kReviveWindow = std::chrono::minutes(1);

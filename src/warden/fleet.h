@@ -22,6 +22,8 @@ namespace gpuward::warden {
 /// owns none of their processes: losing it loses nothing. Loop thread only.
 class Fleet {
  public:
+  static constexpr auto kFirstWordWithin = std::chrono::seconds(2);
+
   /// One service: what was written about it, and what its anchor last said.
   struct Member {
     std::optional<ServiceModel> model;  ///< absent: found running, started by `gpuward run`
@@ -40,6 +42,9 @@ class Fleet {
     bool heard = false;             ///< has the anchor of this connection said its state
     bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
+
+    /// Connected, and has said nothing for longer than an anchor needs.
+    bool silent(Instant now) const { return alive && !heard && now - connected > kFirstWordWithin; }
   };
 
   Fleet(asio::io_context& loop, control::Home home)

@@ -173,7 +173,13 @@ bool Operation::done(Fleet& fleet, Instant now) {
       outcomes_[name] = {name, kFailed, again.error().message()};
     if (outcomes_.contains(name)) continue;
     const bool stopping = what_ == What::stop || what_ == What::down;
-    auto outcome = stopping ? judge_stop(fleet, name, at->second) : judge_start(name, at->second);
+    std::optional<ServiceOutcome> outcome;
+    if (stopping)
+      outcome = judge_stop(fleet, name, at->second);
+    else if (at->second.silent(now))
+      outcome = ServiceOutcome{name, kFailed, "its anchor does not answer"};
+    else if (!at->second.alive || at->second.heard)  // else what is known of it is its record
+      outcome = judge_start(name, at->second);
     if (!outcome && now >= deadline_)
       outcome = ServiceOutcome{name, kTimedOut, "not done within the time given"};
     if (outcome) outcomes_[name] = std::move(*outcome);

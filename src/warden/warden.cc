@@ -105,6 +105,7 @@ int Warden::run() {
   sentinel_.start([this](GpuSnapshot snapshot) {
     fleet_.set_gpu(std::move(snapshot));
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
+    advance();  // once a second: an anchor may have been silent for too long
   });
   for (const auto& name : autostart_) {
     auto started = fleet_.start(name);
