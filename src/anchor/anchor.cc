@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <utility>
 
 #include "anchor/record.h"
 #include "control/anchors.h"
@@ -104,6 +105,7 @@ void Anchor::wait() {
 
   if (::poll(items.data(), items.size(), os::poll_timeout(next_wake())) < 0) return;  // EINTR
   ++state_.wakeups;
+  for (const auto slot : {kSignals, kOut, kErr}) stirred_ |= items[slot].revents != 0;
   if (items[kOut].revents != 0 || items[kErr].revents != 0) carry_output();
   // Exits are recorded before commands are obeyed, so that no command meets a main that has ended.
   if (items[kExec].revents != 0) check_exec_report();
@@ -228,14 +230,16 @@ void Anchor::check_deadline() {
 // seldom; else, as only root can leave it, when something wakes us. Without a pidfd nothing tells
 // that an adopted main has ended: that is looked for too.
 void Anchor::look_around(Instant now) {
-  const bool runs = main_ || std::holds_alternative<life::Ending>(life_.state);
+  const bool stirred = std::exchange(stirred_, false);
+  if (!main_ && !std::holds_alternative<life::Ending>(life_.state)) {
+    look_ = os::kNever;
+    return;
+  }
   const bool by_the_clock = !tree_.cgroup() || (adopted_ && main_.poll_fd() < 0);
-  if (!runs) look_ = os::kNever;
-  if (!runs) return;
   const bool due = now >= look_;
   const Instant soon = looked_ + (by_the_clock ? Duration(kFirstLook) : Duration(kLookAtEscapes));
   if (!due && now < soon) {
-    look_ = std::min(look_, soon);
+    if (by_the_clock || stirred) look_ = std::min(look_, soon);
     return;
   }
   looked_ = now;

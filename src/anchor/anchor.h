@@ -101,6 +101,7 @@ class Anchor {
   Instant looked_{};
   Instant listen_again_{};  // when descriptors were short
   Duration look_pause_{};
+  bool stirred_ = false;            // the service did something since the last look
   Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory
   Instant ending_began_{};
 
