@@ -25,6 +25,7 @@ namespace {
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
+constexpr int kLastWords = 8;  // pieces of 16 KiB of output that are read when main has ended
 constexpr auto kListenAgain = std::chrono::milliseconds(200);
 constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
@@ -59,7 +60,11 @@ void Anchor::check_adopted_main() {
 }
 
 int Anchor::run() {
-  probe_ = Probe(plan_.ready);  // points into plan_, which stays where it is from now on
+  // These point into plan_, which stays where it is from now on.
+  if (plan_.ready.kind == ReadyKind::tcp || plan_.ready.kind == ReadyKind::http)
+    probe_ = Probe(plan_.ready);
+  watch_.set(plan_.live);
+  if (plan_.ready.kind == ReadyKind::log) log_.look_for(plan_.ready.text);
   if (adopted_)
     resume();
   else
@@ -75,7 +80,7 @@ int Anchor::run() {
 Instant Anchor::next_wake() const {
   const Instant probe = exec_report_ ? os::kNever : probe_.next();  // asked once it is executed
   const Instant listen = os::now() < listen_again_ ? listen_again_ : os::kNever;
-  return std::min({deadline(life_), probe, recheck_, memory_by_, look_, listen});
+  return std::min({deadline(life_), probe, watch_.next(), recheck_, memory_by_, look_, listen});
 }
 
 void Anchor::wait() {
@@ -86,6 +91,8 @@ void Anchor::wait() {
     kErr,
     kExec,
     kProbe,
+    kWatch,
+    kNotify,
     kTree,
     kMain,
     kFirstClient
@@ -98,6 +105,8 @@ void Anchor::wait() {
   items[kErr] = {log_.err_fd(), POLLIN, 0};
   items[kExec] = {exec_report_.get(), POLLIN, 0};
   items[kProbe] = {probe_.fd(), probe_.events(), 0};
+  items[kWatch] = {watch_.fd(), watch_.events(), 0};
+  items[kNotify] = {notify_.fd(), POLLIN, 0};
   items[kTree] = {tree_.cgroup().events_fd(), POLLPRI, 0};
   items[kMain] = {adopted_ ? main_.poll_fd() : -1, POLLIN, 0};
   for (std::size_t at = 0; at < Clients::kMost; ++at)
@@ -112,6 +121,8 @@ void Anchor::wait() {
   if (items[kSignals].revents != 0) reap();
   if (items[kMain].revents != 0) check_adopted_main();
   if (items[kProbe].revents != 0) check_probe();
+  if (items[kNotify].revents != 0) hear();
+  if (items[kWatch].revents != 0) check_life();
   if (items[kTree].revents != 0) {
     (void)tree_.cgroup().populated();  // reading cgroup.events is what quiets poll (cgroups(7))
     tree_.forget_if_gone();
@@ -129,7 +140,11 @@ void Anchor::wait() {
 // A loss is told when it begins and each time it has doubled: the service may print for ever.
 void Anchor::carry_output() {
   log_.pump();
-  if (log_.lost_bytes() > 2 * state_.lost_log_bytes) publish();
+  const bool worse = log_.alarm() > state_.alarm;
+  if (worse) state_.alarm = log_.alarm();
+  if (plan_.ready.kind == ReadyKind::log && log_.saw_ready() && !exec_report_)
+    become_ready("it printed the text of 'ready.log'");
+  if (worse || log_.lost_bytes() > 2 * state_.lost_log_bytes) publish();
 }
 
 void Anchor::reap() {
@@ -155,6 +170,7 @@ void Anchor::reap() {
     status.signaled = child.si_code != CLD_EXITED;
     status.value = child.si_status;
     status.core = child.si_code == CLD_DUMPED;
+    for (int n = 0; n < kLastWords; ++n) carry_output();  // they may tell why
     forget_main();
     happen(life::MainEnded{status});
   }
@@ -176,10 +192,8 @@ void Anchor::check_exec_report() {
       return;
     case os::ExecState::done:
       exec_report_.close();
-      if (plan_.ready.kind == ReadyKind::started) {
-        state_.ready_evidence = "it was started; no readiness check is set";
-        happen(life::ProbePassed{});
-      }
+      if (plan_.ready.kind == ReadyKind::started)
+        become_ready("it was started; no readiness check is set");
       return;
     case os::ExecState::failed:
       exec_report_.close();
@@ -196,8 +210,27 @@ void Anchor::check_probe() {
     log_.note(text.append_number(probe_.port()).append(" is answered by another program"));
     return probe_.retry(now);
   }
-  state_.ready_evidence = probe_.evidence();
+  become_ready(probe_.evidence());
+}
+
+void Anchor::become_ready(std::string_view evidence) {
+  if (!std::holds_alternative<life::Starting>(life_.state)) return;
+  state_.ready_evidence = Text<64>(evidence);
   happen(life::ProbePassed{});
+}
+
+void Anchor::check_life() {
+  if (auto lost = watch_.advance(os::now())) happen(life::LivenessLost{*lost});
+}
+
+// Anybody may send to the socket: only the tree's own word counts.
+void Anchor::hear() {
+  while (const auto word = notify_.read()) {
+    if (!tree_.contains(word->sender)) continue;
+    if (word->ready && plan_.ready.kind == ReadyKind::notify) become_ready("it said READY=1");
+    if (word->watchdog) watch_.heard(os::now());
+    if (word->stopping) watch_.stop();
+  }
 }
 
 void Anchor::check_empty() {
@@ -210,6 +243,7 @@ void Anchor::check_empty() {
 void Anchor::check_deadline() {
   const Instant now = os::now();
   if (probe_.active() && now >= probe_.next()) check_probe();
+  if (now >= watch_.next()) check_life();
   if (now >= recheck_) {
     recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
     recheck_ = now + recheck_pause_;
@@ -278,7 +312,10 @@ void Anchor::perform(life::Action action) {
       if (std::holds_alternative<life::Starting>(life_.state)) probe_.start(os::now());
       return;
     case life::Action::stop_probing:
+      watch_.stop();
       return probe_.stop();
+    case life::Action::watch:
+      return watch_.start(os::now());
     case life::Action::note_tree:
       return note_tree();
     case life::Action::term_tree:
@@ -310,6 +347,8 @@ void Anchor::spawn() {
   state_.spawn_failure.clear();
   state_.ready_evidence.clear();
   state_.wants_memory_proof = false;
+  state_.alarm = LogAlarm::none;
+  log_.begin_anew();
   childless_ = false;
   adopted_ = false;
   if (auto renewed = tree_.renew(); !renewed)
@@ -435,6 +474,8 @@ void Anchor::answer(const AnchorRequest& request) {
 void Anchor::describe() {
   state_.failures = life_.failures;
   state_.reason = life_.reason;
+  if (!life_.reason.empty() && state_.alarm != LogAlarm::none)
+    state_.reason.append("; its log tells of ").append(to_string(state_.alarm));
   state_.has_exit = life_.last_exit.has_value();
   if (life_.last_exit) state_.last_exit = *life_.last_exit;
   if (!main_) state_.main = ProcessId{};

@@ -6,8 +6,10 @@
 
 #include "anchor/clients.h"
 #include "anchor/log_pump.h"
+#include "anchor/notify.h"
 #include "anchor/probe.h"
 #include "anchor/tree.h"
+#include "anchor/watch.h"
 #include "control/messages.h"
 #include "domain/lifecycle.h"
 #include "os/clock.h"
@@ -47,6 +49,9 @@ class Anchor {
   void check_adopted_main();
   void forget_main();
   void check_probe();
+  void check_life();
+  void hear();
+  void become_ready(std::string_view evidence);
   void check_empty();
   void check_deadline();
   void look_around(Instant now);
@@ -86,6 +91,8 @@ class Anchor {
   Tree tree_;
   LogPump log_;
   Probe probe_;
+  Watch watch_;
+  NotifySocket notify_;
   Clients clients_;
 
   os::Process main_;

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -92,7 +93,9 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   anchor.dir_ = std::move(dir);
   anchor.lock_ = std::move(lock);
   const LaunchPlan& p = anchor.plan_;
-  anchor.policy_ = {p.ready.within, p.grace, p.restart, p.backoff};
+  std::uint32_t jitter = 0;
+  (void)::getrandom(&jitter, sizeof jitter, GRND_NONBLOCK);  // without it: none
+  anchor.policy_ = {p.ready.within, p.grace, p.restart, p.backoff, jitter};
   auto boot = os::boot_id();
   if (!boot) return fail(std::move(boot).error());
   anchor.boot_id_ = *boot;
@@ -107,6 +110,15 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   anchor.argv_.push_back(nullptr);
   for (const auto& variable : p.env)
     anchor.env_text_.push_back(variable.name + "=" + variable.value);
+  if (p.ready.kind == ReadyKind::notify || p.live.kind == LiveKind::notify) {
+    auto notify = NotifySocket::open(anchor.dir_);
+    if (!notify) return fail(std::move(notify).error());
+    anchor.notify_ = std::move(*notify);
+    anchor.env_text_.push_back("NOTIFY_SOCKET=" + std::string(anchor.notify_.name().view()));
+  }
+  if (p.live.kind == LiveKind::notify)
+    anchor.env_text_.push_back("WATCHDOG_USEC=" +
+                               std::to_string(std::chrono::microseconds(p.live.every).count()));
   for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
   anchor.envp_.push_back(nullptr);
   anchor.clients_.add(std::move(launcher), true);
@@ -174,16 +186,18 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
 // under way when its anchor died goes on, with its whole grace again; a main that is gone means
 // that the tree ends, whatever is left of it.
 void Anchor::resume() {
+  const bool was_over = is_over(state_.phase);  // then what lives on was to be gone
   const bool unready = state_.phase == Phase::starting && plan_.ready.kind != ReadyKind::started;
   if (unready) {
     life_.state = life::Starting{os::now() + plan_.ready.within};
     probe_.start(os::now());
   } else {
     life_.state = life::Ready{os::now()};
+    watch_.start(os::now());
   }
   state_.phase = phase_of(life_);
   log_.note("a new anchor took the tree over");
-  const bool stop = state_.stop_asked || is_over(state_.phase);  // what lives on was to be over
+  const bool stop = state_.stop_asked || was_over;
   const bool restart = state_.restart_asked;
   // Its first anchor may have seen how main ended.
   const ExitStatus end = state_.has_exit ? state_.last_exit : ExitStatus{.unknown = true};

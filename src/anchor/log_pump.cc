@@ -69,11 +69,12 @@ Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file) {
   return pump;
 }
 
-bool LogPump::move_some(const os::Fd& fifo) {
+bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
   const ssize_t teed = ::tee(fifo.get(), copy_write_.get(), kChunk, SPLICE_F_NONBLOCK);
   if (teed > 0) {
     const ssize_t n = ::read(copy_read_.get(), buffer.data(), static_cast<std::size_t>(teed));
     if (n <= 0) return false;
+    scan.feed({buffer.data(), static_cast<std::size_t>(n)});
     write_log(buffer.data(), static_cast<std::size_t>(n));
     consume(fifo, static_cast<std::size_t>(n));
     return true;
@@ -81,22 +82,33 @@ bool LogPump::move_some(const os::Fd& fifo) {
   if (teed < 0 &&
       (errno == ENOSYS || errno == EINVAL)) {  // a sandbox without tee(2): order is lost
     const ssize_t n = ::read(fifo.get(), buffer.data(), buffer.size());
-    if (n > 0) write_log(buffer.data(), static_cast<std::size_t>(n));
-    return n > 0;
+    if (n <= 0) return false;
+    scan.feed({buffer.data(), static_cast<std::size_t>(n)});
+    write_log(buffer.data(), static_cast<std::size_t>(n));
+    return true;
   }
   return false;
 }
 
 void LogPump::pump() {
-  move_some(out_);
-  move_some(err_);
+  move_some(out_, scans_[0]);
+  move_some(err_, scans_[1]);
 }
 
 void LogPump::drain() {
-  while (move_some(out_)) {
+  while (move_some(out_, scans_[0])) {
   }
-  while (move_some(err_)) {
+  while (move_some(err_, scans_[1])) {
   }
+}
+
+void LogPump::look_for(std::string_view ready) {
+  for (auto& scan : scans_) scan.want(ready);
+}
+
+void LogPump::begin_anew() {
+  drain();
+  for (auto& scan : scans_) scan.reset();
 }
 
 bool LogPump::try_write(const char* data, std::size_t count) {

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "anchor/log_scan.h"
 #include "base/error.h"
 #include "os/fd.h"
 
@@ -32,10 +35,18 @@ class LogPump {
   /// Writes a line of gpuward's own: "[gpuward] TEXT".
   void note(std::string_view text);
 
+  /// Looks through what passes for @p ready, which must outlive the pump, and for LogAlarms.
+  void look_for(std::string_view ready);
+  /// A new process prints from here on: what is left of the old one moves, what it said is
+  /// forgotten.
+  void begin_anew();
+  bool saw_ready() const { return scans_[0].found() || scans_[1].found(); }
+  LogAlarm alarm() const { return std::max(scans_[0].alarm(), scans_[1].alarm()); }
+
   std::uint64_t lost_bytes() const { return lost_total_; }
 
  private:
-  bool move_some(const os::Fd& fifo);
+  bool move_some(const os::Fd& fifo, LogScan& scan);
   void write_log(const char* data, std::size_t count);
   bool try_write(const char* data, std::size_t count);
 
@@ -46,7 +57,8 @@ class LogPump {
   os::Fd copy_read_;
   os::Fd copy_write_;
   os::Fd log_;
-  std::uint64_t lost_ = 0;  // since the last notice
+  std::array<LogScan, 2> scans_;  // of out and err
+  std::uint64_t lost_ = 0;        // since the last notice
   std::uint64_t lost_total_ = 0;
 };
 

@@ -37,7 +37,8 @@ Probe::Probe(const Readiness& ready)
     : ready_(&ready), address_(os::parse_tcp_address(ready.address)) {}
 
 void Probe::start(Instant now) {
-  active_ = ready_ != nullptr && ready_->kind != ReadyKind::started && address_.has_value();
+  active_ = ready_ != nullptr && address_.has_value();
+  refused_ = 0;
   pause_ = kFirstPause;
   step_ = Step::pause;
   next_ = now;
@@ -55,6 +56,7 @@ short Probe::events() const {
 }
 
 void Probe::retry(Instant now) {
+  ++refused_;
   socket_.close();
   step_ = Step::pause;
   next_ = now + pause_;

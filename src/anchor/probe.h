@@ -38,6 +38,8 @@ class Probe {
   bool advance(Instant now);
   const Text<64>& evidence() const { return evidence_; }
   std::uint16_t port() const { return address_ ? address_->port() : 0; }
+  /// How many attempts have failed since start().
+  std::uint32_t refused() const { return refused_; }
   /// The answer did not count after all (somebody else gave it): try again after a pause.
   void retry(Instant now);
 
@@ -52,6 +54,7 @@ class Probe {
   bool active_ = false;
   Step step_ = Step::pause;
   Duration pause_ = kFirstPause;
+  std::uint32_t refused_ = 0;
   Instant next_{};
   os::Fd socket_;
   char line_[64] = {};

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kMostWalked = 4096;  // what is beyond comes up as its parents end
 constexpr std::size_t kMostInherited = 1024;
+constexpr int kMostAncestors = 1024;
 
 Pid self() {
   return Pid{::getpid()};
@@ -221,6 +222,18 @@ void Tree::note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports,
     });
   });
   if (!listeners.all) ports->set_dropped(ports->dropped() + 1);
+}
+
+bool Tree::contains(Pid pid) const {
+  if (cgroup_ && cgroup_.holds(pid)) return true;
+  for (int steps = 0; pid && steps < kMostAncestors; ++steps) {
+    if (pid == self()) return steps > 0;
+    if (std::ranges::find(inherited_, pid, &ProcessId::pid) != inherited_.end()) return true;
+    const auto stat = os::read_stat(pid);
+    if (!stat) return false;
+    pid = stat->parent;
+  }
+  return false;
 }
 
 std::optional<bool> Tree::listens_on(std::uint16_t port) const {

@@ -64,6 +64,9 @@ class Tree {
   /// than can be kept, ports->dropped() is not 0.
   void note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports, std::uint32_t most) const;
 
+  /// Is @p pid one of the tree now: by its cgroup or by descent?
+  bool contains(Pid pid) const;
+
   /// Does a process of the tree listen on @p port? Nullopt when it cannot be seen.
   std::optional<bool> listens_on(std::uint16_t port) const;
 

@@ -4,8 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <ranges>
+#include <vector>
 
+#include "base/utf8.h"
 #include "cli/json.h"
 #include "cli/memory_by_looks.h"
 #include "cli/receipt.h"
@@ -29,7 +33,30 @@ int no_warden() {
   return kNoWarden;
 }
 
-void print_outcomes(const WardenAnswer& answer, bool with_receipts) {
+// What a service printed last usually says why it failed.
+void print_last_lines(const control::Home& home, const std::string& service) {
+  constexpr std::size_t kLines = 5;
+  const std::string path = home.log + "/" + service + ".log";
+  auto file = os::Fd::open_regular_at(os::Fd(), path.c_str(), O_RDONLY);
+  if (!file) return;
+  std::array<char, 4096> buffer;
+  const off_t size = ::lseek(file->get(), 0, SEEK_END);
+  const off_t from = std::max<off_t>(0, size - static_cast<off_t>(buffer.size()));
+  const ssize_t n = ::pread(file->get(), buffer.data(), buffer.size(), from);
+  if (n <= 0) return;
+  std::string_view text(buffer.data(), static_cast<std::size_t>(n));
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  std::vector<std::string_view> lines;
+  while (lines.size() < kLines && !text.empty()) {
+    const auto feed = text.rfind('\n');
+    lines.push_back(feed == text.npos ? text : text.substr(feed + 1));
+    text = feed == text.npos ? std::string_view() : text.substr(0, feed);
+  }
+  for (const auto line : lines | std::views::reverse)
+    std::fprintf(stderr, "  | %s\n", shortened(printable(line), 160).c_str());
+}
+
+void print_outcomes(const control::Home& home, const WardenAnswer& answer, bool with_receipts) {
   for (const auto& outcome : answer.outcomes) {
     const auto receipt =
         std::ranges::find(answer.receipts, outcome.service, &NamedReceipt::service);
@@ -43,6 +70,7 @@ void print_outcomes(const WardenAnswer& answer, bool with_receipts) {
     std::fprintf(stderr, "gpuward: %s: %s\n", outcome.service.c_str(), outcome.text.c_str());
     if (receipt != answer.receipts.end() && !receipt->receipt.survivors.empty())
       print_survivors(outcome.service, receipt->receipt);
+    if (outcome.log_tells) print_last_lines(home, outcome.service);
   }
 }
 
@@ -93,7 +121,7 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
   if (!answer) return complain(answer.error());
   if (!answer->error.empty()) std::fprintf(stderr, "gpuward: %s\n", answer->error.c_str());
   if (options.json) std::fputs(stop_json(answer->receipts).c_str(), stdout);
-  print_outcomes(options.json ? WardenAnswer{0, "", {}, {}, {}} : *answer, with_receipts);
+  print_outcomes(*home, options.json ? WardenAnswer{0, "", {}, {}, {}} : *answer, with_receipts);
   if (options.json)
     for (const auto& outcome : answer->outcomes)
       if (outcome.exit_code != 0)
@@ -279,7 +307,7 @@ int up(const UpOptions& options) {
     answer = ask_running_or_new(*home, options, &code);
   if (code != 0) return code;
   if (!answer) return complain(answer.error());
-  print_outcomes(*answer, false);
+  print_outcomes(*home, *answer, false);
   std::printf("%s\n", paint(Tone::faint, "next: gpuward status").c_str());
   return answer->exit_code;
 }

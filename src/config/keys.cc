@@ -19,6 +19,7 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"env_file", {}},
     {"venv", {}},
     {"ready", {}},
+    {"live", {}},
     {"stop", {}},
     {"restart", {}},
     {"backoff", {}},
@@ -33,7 +34,6 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"replicas", kScheduler},
     {"min", kScheduler},
     {"max", kScheduler},
-    {"live", kTree},
     {"after", kTree},
     {"requires", kTree},
     {"on_anchor_death", kTree},
@@ -67,11 +67,13 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"pausable", kScheduler},
     {"hooks", kGpuTruth},
 });
-constexpr std::array kReadyKeys = std::to_array<Key>(
-    {{"http", {}}, {"tcp", {}}, {"within", {}}, {"notify", kTree}, {"log", kTree}});
+constexpr std::array kReadyKeys =
+    std::to_array<Key>({{"http", {}}, {"tcp", {}}, {"notify", {}}, {"log", {}}, {"within", {}}});
+constexpr std::array kLiveKeys =
+    std::to_array<Key>({{"http", {}}, {"notify", {}}, {"every", {}}, {"failures", {}}});
 constexpr std::array kStopKeys = std::to_array<Key>({{"grace", {}}, {"drain", {}}});
 constexpr std::array kBackoffKeys = std::to_array<Key>({{"first", {}}, {"max", {}}, {"reset", {}}});
-constexpr std::array<std::string_view, 3> kTables = {"ready", "stop", "backoff"};
+constexpr std::array<std::string_view, 4> kTables = {"ready", "live", "stop", "backoff"};
 
 constexpr std::size_t kLongestWord = 64;  // nothing longer is compared: the cost is a product
 
@@ -109,6 +111,7 @@ std::span<const Key> service_keys() {
 
 std::span<const Key> keys_below(std::string_view table) {
   if (table == "ready") return kReadyKeys;
+  if (table == "live") return kLiveKeys;
   if (table == "stop") return kStopKeys;
   if (table == "backoff") return kBackoffKeys;
   return {};

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
+#include <initializer_list>
 #include <optional>
 
 #include "base/units.h"
@@ -32,6 +34,7 @@ struct Range {
 constexpr Range kWait{1ms, 24h, "1ms to 24h"};
 constexpr Range kWaitOrZero{0ms, 24h, "0s to 24h"};
 constexpr Range kPause{10ms, 24h, "10ms to 24h"};
+constexpr Range kLiveEvery{100ms, 24h, "100ms to 24h"};
 constexpr Range kReset{1ms, 30 * 24h, "1ms to 30d"};
 
 std::string in_toml(std::string_view text) {
@@ -103,6 +106,7 @@ class ServiceReader {
     backoff();
     autostart();
     ready();
+    live();
     size();
     draft_.sound = report_.size() == before;
     return std::move(draft_);
@@ -363,32 +367,119 @@ class ServiceReader {
     const Node* table = subtable("ready", R"(a table: { http = "/path", within = "60s" })");
     if (table == nullptr) return;
     duration(*table, "ready", "within", kWait, model().ready.within);
-    const Entry* http = table->find("http");
-    const Entry* tcp = table->find("tcp");
-    if (http != nullptr && tcp != nullptr)
-      return report_.add(std::max(http->place, tcp->place, earlier),
-                         "'ready.http' and 'ready.tcp' are both given", "one of them");
-    if (http != nullptr) return ready_http(http->value);
-    if (tcp != nullptr) return ready_tcp(tcp->value);
-    const bool other = table->find("notify") != nullptr || table->find("log") != nullptr;
-    if (const Entry* within = table->find("within"); within != nullptr && !other)
-      report_.add(within->place, "'ready.within' has nothing to wait for",
-                  "'http' or 'tcp' beside it");
+    const Entry* way = only_one_of(*table, "ready", {"http", "tcp", "notify", "log"});
+    if (way == nullptr) return;
+    if (way->key == "http") ready_http(way->value);
+    if (way->key == "tcp") ready_tcp(way->value);
+    if (way->key == "notify" && is_true(way->value, "ready.notify"))
+      model().ready.kind = ReadyKind::notify;
+    if (way->key == "log") ready_log(way->value);
+  }
+
+  void ready_log(const Node& node) {
+    const std::string* text = string(node, "ready.log");
+    if (text == nullptr) return;
+    if (text->empty() || text->size() > kLongestReadyText || text->find('\n') != text->npos)
+      return report_.add(node.place, "'ready.log' is no part of one line",
+                         "1 to 200 bytes that the service prints when it is ready");
+    model().ready.kind = ReadyKind::log;
+    model().ready.text = *text;
+  }
+
+  void live() {
+    const Node* table =
+        subtable("live", R"(a table: { http = "/health", every = "10s", failures = 3 })");
+    if (table == nullptr) return;
+    Liveness& live = model().live;
+    duration(*table, "live", "every", kLiveEvery, live.every);
+    if (const Entry* failures = table->find("failures")) {
+      const auto count = parse_count(failures->value, 1, 100);
+      if (count)
+        live.failures = *count;
+      else
+        report_.add(failures->value.place, "'live.failures' is no number of failures", "1 to 100");
+    }
+    const Entry* way = only_one_of(*table, "live", {"http", "notify"});
+    if (way == nullptr) return;
+    if (way->key == "notify") {
+      if (is_true(way->value, "live.notify")) live.kind = LiveKind::notify;
+      return;
+    }
+    auto target = http_target(way->value, "live.http");
+    if (!target) return;
+    live.kind = LiveKind::http;
+    live.address = std::move(target->address);
+    live.path = std::move(target->path);
+  }
+
+  static std::optional<std::uint32_t> parse_count(const Node& node, std::uint32_t low,
+                                                  std::uint32_t high) {
+    std::uint32_t value = 0;
+    const std::string& text = node.text;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = code == std::errc{} && end == text.data() + text.size();
+    if (node.kind != Kind::integer || !whole || value < low || value > high) return std::nullopt;
+    return value;
+  }
+
+  bool is_true(const Node& node, std::string_view key) {
+    if (node.kind == Kind::boolean && node.truth) return true;
+    report_.add(node.place,
+                in_quotes(key) + " is " +
+                    (node.kind == Kind::boolean ? "false" : std::string(kind_name(node.kind))),
+                "true, or nothing");
+    return false;
+  }
+
+  // The entry of @p table among @p ways, where not more than one may be; a problem where there are
+  // more, or none and so nothing for the other keys to work on.
+  const Entry* only_one_of(const Node& table, std::string_view name,
+                           std::initializer_list<std::string_view> ways) {
+    const Entry* first = nullptr;
+    bool misspelt = false;
+    for (const Entry& entry : table.entries) {
+      const bool is_way = std::ranges::find(ways, entry.key) != ways.end();
+      misspelt |= !is_way && !draft_.origin.keys.contains(std::string(name) + "." + entry.key);
+      if (!is_way) continue;
+      if (first != nullptr) {
+        report_.add(std::max(first->place, entry.place, earlier),
+                    in_quotes(std::string(name) + "." + first->key) + " and " +
+                        in_quotes(std::string(name) + "." + entry.key) + " are both given",
+                    "one of them");
+        return nullptr;
+      }
+      first = &entry;
+    }
+    if (first != nullptr || misspelt || table.entries.empty()) return first;
+    std::string list;
+    for (const auto way : ways) list += (list.empty() ? "'" : " or '") + std::string(way) + "'";
+    const Entry& other = table.entries.front();
+    report_.add(other.place,
+                in_quotes(std::string(name) + "." + other.key) + " has nothing to work on",
+                list + " beside it");
+    return nullptr;
   }
 
   static bool earlier(const Place& a, const Place& b) {
     return a.line != b.line ? a.line < b.line : a.column < b.column;
   }
 
-  void ready_http(const Node& node) {
-    const std::string* text = string(node, "ready.http");
-    if (text == nullptr) return;
+  std::optional<Target> http_target(const Node& node, std::string_view key) {
+    const std::string* text = string(node, key);
+    if (text == nullptr) return std::nullopt;
     auto target = parse_http_target(*text);
-    if (!target)
-      return report_.add(node.place, "'ready.http': " + target.error().what,
-                         target.error().expected);
+    if (!target) {
+      report_.add(node.place, in_quotes(key) + ": " + target.error().what, target.error().expected);
+      return std::nullopt;
+    }
     needs_port(node, target->address, R"("127.0.0.1:7860)" + target->path.substr(0, 80) + "\"",
                "\"" + target->path.substr(0, 80) + "\"");
+    return std::move(*target);
+  }
+
+  void ready_http(const Node& node) {
+    auto target = http_target(node, "ready.http");
+    if (!target) return;
     model().ready.kind = ReadyKind::http;
     model().ready.address = std::move(target->address);
     model().ready.path = std::move(target->path);

@@ -62,6 +62,22 @@ Result<void> check_port_free(const os::TcpAddress& address) {
   return fail(error);
 }
 
+Result<void> check_address(const std::string& text) {
+  auto address = os::parse_tcp_address(text);
+  if (!address) return fail(Errc::invalid, "use '" + text + "' as the address of a probe");
+  return check_port_free(*address);
+}
+
+bool has_address(ReadyKind kind) {
+  return kind == ReadyKind::tcp || kind == ReadyKind::http;
+}
+
+// What systemd told the warden is not for its services: they would answer in its name.
+bool is_of_our_own_manager(std::string_view name) {
+  return name == "NOTIFY_SOCKET" || name == "WATCHDOG_USEC" || name == "WATCHDOG_PID" ||
+         name == "LISTEN_FDS" || name == "LISTEN_PID" || name == "LISTEN_FDNAMES";
+}
+
 Result<std::string> current_folder() {
   char here[PATH_MAX];
   if (::getcwd(here, sizeof here) == nullptr) return fail(last_error("find the current folder"));
@@ -114,8 +130,11 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
     plan.directory = *here;
   }
   plan.ready = service.ready;
-  if (plan.ready.kind != ReadyKind::started && plan.ready.address.empty())
+  plan.live = service.live;
+  if (has_address(plan.ready.kind) && plan.ready.address.empty())
     plan.ready.address = "127.0.0.1:{port}";
+  if (plan.live.kind == LiveKind::http && plan.live.address.empty())
+    plan.live.address = "127.0.0.1:{port}";
   plan.grace = service.grace;
   plan.restart = service.restart;
   plan.backoff = service.backoff;
@@ -136,18 +155,16 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
     for (auto& word : plan.command) replace_all(word, "{port}", digits);
     for (auto& variable : own) replace_all(variable.value, "{port}", digits);
     replace_all(plan.ready.address, "{port}", digits);
+    replace_all(plan.live.address, "{port}", digits);
     if (std::ranges::find(own, "PORT", &EnvVar::name) == own.end()) own.push_back({"PORT", digits});
   }
   plan.env = context.environment;
+  std::erase_if(plan.env, [](const EnvVar& v) { return is_of_our_own_manager(v.name); });
   for (auto& variable : own) set_variable(plan.env, {variable.name, std::move(variable.value)});
   if (!service.venv.empty())
     apply_venv(absolute(service.venv, plan.directory), service.env, plan.env);
-  if (plan.ready.kind != ReadyKind::started) {
-    auto address = os::parse_tcp_address(plan.ready.address);
-    if (!address)
-      return fail(Errc::invalid, "use '" + plan.ready.address + "' as a readiness address");
-    GPUWARD_TRY(check_port_free(*address));
-  }
+  if (has_address(plan.ready.kind)) GPUWARD_TRY(check_address(plan.ready.address));
+  if (plan.live.kind == LiveKind::http) GPUWARD_TRY(check_address(plan.live.address));
   GPUWARD_TRY(check_size(plan));
   return plan;
 }

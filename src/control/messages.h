@@ -87,6 +87,7 @@ struct ServiceOutcome {
   std::string service;
   std::uint8_t exit_code = 0;
   std::string text;
+  bool log_tells = false;  ///< it ran and failed: what it printed last may say why
 };
 
 /// The warden's one answer.
@@ -117,7 +118,11 @@ void fields(A& a, EnvVar& v) {
 }
 template <class A>
 void fields(A& a, Readiness& v) {
-  a(1, v.kind), a(2, v.address), a(3, v.path), a(4, v.within);
+  a(1, v.kind), a(2, v.address), a(3, v.path), a(4, v.within), a(5, v.text);
+}
+template <class A>
+void fields(A& a, Liveness& v) {
+  a(1, v.kind), a(2, v.address), a(3, v.path), a(4, v.every), a(5, v.failures);
 }
 template <class A>
 void fields(A& a, Backoff& v) {
@@ -132,7 +137,7 @@ void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
       a(12, v.log_file);
-  a(13, v.cgroup_name);  // 14 and 15 were used once
+  a(13, v.cgroup_name), a(16, v.live);  // 14 and 15 were used once
 }
 template <class A>
 void fields(A& a, Survivor& v) {
@@ -154,7 +159,7 @@ void fields(A& a, AnchorState& v) {
   a(17, v.wants_memory_proof), a(18, v.lost_log_bytes), a(19, v.wakeups), a(20, v.receipt);
   a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
   a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup), a(27, v.doubt),
-      a(28, v.outside);
+      a(28, v.outside), a(29, v.alarm);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {
@@ -228,7 +233,7 @@ void fields(A& a, NamedReceipt& v) {
 }
 template <class A>
 void fields(A& a, ServiceOutcome& v) {
-  a(1, v.service), a(2, v.exit_code), a(3, v.text);
+  a(1, v.service), a(2, v.exit_code), a(3, v.text), a(4, v.log_tells);
 }
 template <class A>
 void fields(A& a, WardenRequest& v) {

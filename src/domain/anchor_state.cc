@@ -14,6 +14,22 @@ std::string_view limits_of(Containment level) {
          "seconds before it, or after it";
 }
 
+std::string_view to_string(LogAlarm alarm) {
+  switch (alarm) {
+    case LogAlarm::none:
+      break;
+    case LogAlarm::traceback:
+      return "a Python traceback";
+    case LogAlarm::cuda_error:
+      return "a CUDA error";
+    case LogAlarm::device_assert:
+      return "a device-side assert";
+    case LogAlarm::out_of_memory:
+      return "CUDA out of memory";
+  }
+  return {};
+}
+
 Phase phase_of(const Life& life) {
   struct Namer {
     Phase operator()(const life::Idle&) const { return Phase::idle; }

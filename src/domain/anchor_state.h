@@ -31,6 +31,7 @@ struct LaunchPlan {
   std::vector<EnvVar> env;  ///< the whole environment of main
   std::string directory;    ///< absolute
   Readiness ready;          ///< address is numeric by now
+  Liveness live;            ///< likewise
   std::uint16_t port = 0;   ///< what {port} became; 0: none was asked for
   std::chrono::milliseconds grace{10'000};
   RestartPolicy restart = RestartPolicy::never;
@@ -39,6 +40,17 @@ struct LaunchPlan {
   std::string log_file;     ///< absolute
   std::string cgroup_name;  ///< name of its own group below the place found at start
 };
+
+/// What a line in a log tells of the GPU, the least bad first. Never the line itself (harm.md 11).
+enum class LogAlarm : std::uint8_t {
+  none = 0,
+  traceback = 1,      ///< "Traceback (most recent call last)"
+  cuda_error = 2,     ///< "CUDA error"
+  device_assert = 3,  ///< "device-side assert"
+  out_of_memory = 4,  ///< "CUDA out of memory"
+};
+/// "CUDA out of memory"; empty for none.
+std::string_view to_string(LogAlarm alarm);
 
 /// Where a tree is in its life; the short form of life::State that travels.
 enum class Phase : std::uint8_t {
@@ -108,6 +120,7 @@ struct AnchorState {
   bool stop_asked = false;     ///< the tree is ending for good: whoever adopts it goes on with that
   bool restart_asked = false;  ///< it is ending to be started again, by order; likewise
   std::uint32_t restart_orders = 0;  ///< obeyed so far: whoever sent one sees that it was heard
+  LogAlarm alarm = LogAlarm::none;   ///< the worst that this generation has printed
   std::uint32_t outside = 0;         ///< processes in the record's list: in no cgroup of ours
   bool doubt = false;  ///< it was taken over without a cgroup: what was not seen may live on
 };

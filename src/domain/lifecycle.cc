@@ -104,8 +104,16 @@ struct Stepper {
         policy.restart == RestartPolicy::always ||
         (policy.restart == RestartPolicy::on_failure && !success && life.ever_ready);
     if (!repeat) return finish(!success);
-    ++life.failures;
-    life.state = BackingOff{after(now, backoff_delay(policy.backoff, life.failures))};
+    life.failures = success ? 0 : life.failures + 1;
+    if (life.failures >= kCrashLoop) {
+      const Reason last = life.reason;
+      life.reason = "failed ";
+      life.reason.append_number(kCrashLoop).append(" times in a row, the last time: ").append(last);
+      return finish(true);
+    }
+    const auto pause = backoff_delay(policy.backoff, std::max(life.failures, 1U),
+                                     policy.jitter == 0 ? 0 : policy.jitter + life.generation);
+    life.state = BackingOff{after(now, pause)};
   }
 
   void main_ended(const ExitStatus& status, bool was_ready) {
@@ -218,6 +226,15 @@ struct Stepper {
                      life.state = Ready{now};
                      life.ever_ready = true;
                      act(Action::stop_probing);
+                     act(Action::watch);
+                   },
+                   [&](const LivenessLost& lost) {
+                     const auto* ready = std::get_if<Ready>(&life.state);
+                     if (ready == nullptr) return;
+                     if (now - ready->since >= policy.backoff.reset) life.failures = 0;
+                     life.reason = lost.reason;
+                     life.last_exit.reset();
+                     end_tree(Then::by_policy, policy.grace);
                    },
                    [&](const MainEnded& ended) {
                      if (const auto* ready = std::get_if<Ready>(&life.state)) {
@@ -266,10 +283,18 @@ bool restarts_by_order(const Life& life) {
   return what_follows(life) == Then::restart;
 }
 
-std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures) {
+std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures,
+                                        std::uint32_t jitter) {
   auto delay = backoff.first;
   for (std::uint32_t n = 1; n < failures && delay < backoff.max; ++n) delay *= 2;
-  return std::min(delay, backoff.max);
+  delay = std::min(delay, backoff.max);
+  if (jitter == 0) return delay;
+  // Neighbouring numbers must not give neighbouring pauses (the finisher of MurmurHash3).
+  std::uint32_t mixed = jitter;
+  mixed = (mixed ^ (mixed >> 16)) * 0x85ebca6bU;
+  mixed = (mixed ^ (mixed >> 13)) * 0xc2b2ae35U;
+  mixed ^= mixed >> 16;
+  return delay - delay * static_cast<std::int64_t>(mixed % 1000) / 5000;
 }
 
 Reason describe(const ExitStatus& status) {

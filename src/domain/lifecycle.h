@@ -34,6 +34,8 @@ namespace gpuward {
 //   after (a stop outranks a restart) and may shorten the grace, never lengthen it.
 // - A tree that is not empty kUnkillableAfter after the KILL is *unkillable*: said, kept trying, and it
 //   leaves that state by becoming empty.
+// - kCrashLoop failures in a row end in Over(failed), whatever the policy. An end with code 0 under
+//   `always` is no failure.
 // - A main that ends before it was ever ready since the tree was started by hand ends in Over(failed):
 //   a command that cannot come up is a mistake to read about, not a crash to repeat. Policy `always`
 //   repeats even that.
@@ -61,6 +63,10 @@ enum class MemoryProof : std::uint8_t {
 
 /// Why a tree ended or did not come up, for people: "exited with code 3", "not ready within 60 s".
 using Reason = Text<160>;
+
+/// So many failures in a row, none of which ran for Backoff::reset, are a crash loop: it is given
+/// up until someone starts it by hand. With the default back-off that takes about five minutes.
+constexpr std::uint32_t kCrashLoop = 10;
 
 constexpr auto kUnkillableAfter = std::chrono::seconds(5);
 constexpr auto kMemoryWithin = std::chrono::seconds(10);
@@ -106,6 +112,9 @@ struct SpawnFailed {
   Reason reason;
 };
 struct ProbePassed {};
+struct LivenessLost {  ///< a ready service shows no life any more
+  Reason reason;
+};
 struct MainEnded {
   ExitStatus status;
 };
@@ -121,14 +130,15 @@ struct RestartAsked {
 };
 struct Tick {};  ///< time passed; sent when deadline() has come
 
-using Event = std::variant<Begin, SpawnFailed, ProbePassed, MainEnded, TreeEmpty, MemorySeen,
-                           StopAsked, RestartAsked, Tick>;
+using Event = std::variant<Begin, SpawnFailed, ProbePassed, LivenessLost, MainEnded, TreeEmpty,
+                           MemorySeen, StopAsked, RestartAsked, Tick>;
 
 /// What the anchor has to do, in this order.
 enum class Action : std::uint8_t {
   spawn,  ///< start the next generation of main
   probe,  ///< begin to ask whether it is ready
   stop_probing,
+  watch,          ///< it is ready: begin to ask whether it lives
   note_tree,      ///< remember what the receipt needs: members, listening ports
   term_tree,      ///< TERM to every process of the tree
   kill_tree,      ///< freeze, kill, until empty
@@ -145,6 +155,7 @@ struct LifePolicy {
   std::chrono::milliseconds grace{10'000};
   RestartPolicy restart = RestartPolicy::never;
   Backoff backoff;
+  std::uint32_t jitter = 0;  ///< a random number of this anchor's; 0: none
 };
 
 /// One tree's life: the state, and the counts that outlive single states.
@@ -170,8 +181,11 @@ bool stops_for_good(const Life& life);
 /// Is it ending to be started again because someone asked for that?
 bool restarts_by_order(const Life& life);
 
-/// The wait before restart number @p failures (1 = the first): first * 2^(n-1), at most max.
-std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures);
+/// The wait before restart number @p failures (1 = the first): first * 2^(n-1), at most max, less
+/// up to a fifth that @p jitter chooses (0: nothing), so that services which fell together do not
+/// all come back at once.
+std::chrono::milliseconds backoff_delay(const Backoff& backoff, std::uint32_t failures,
+                                        std::uint32_t jitter = 0);
 
 /// "exited with code 3", "ended by signal 9 (killed)".
 Reason describe(const ExitStatus& status);

@@ -7,10 +7,12 @@ namespace gpuward {
 
 bool wants_port(const ServiceModel& service) {
   auto asks = [](std::string_view text) { return text.find("{port}") != std::string_view::npos; };
-  const bool probed = service.ready.kind != ReadyKind::started;
+  const bool probed = service.ready.kind == ReadyKind::tcp || service.ready.kind == ReadyKind::http;
+  const bool watched = service.live.kind == LiveKind::http;
   return std::ranges::any_of(service.command, asks) ||
          std::ranges::any_of(service.env, asks, &EnvVar::value) ||
-         (probed && (service.ready.address.empty() || asks(service.ready.address)));
+         (probed && (service.ready.address.empty() || asks(service.ready.address))) ||
+         (watched && (service.live.address.empty() || asks(service.live.address)));
 }
 
 bool is_service_name(std::string_view name) {

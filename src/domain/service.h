@@ -20,6 +20,8 @@ enum class ReadyKind : std::uint8_t {
   started = 0,  ///< as soon as it runs: nothing was asked for
   tcp = 1,      ///< a TCP connection to `address` succeeds
   http = 2,     ///< GET `path` at `address` answers 200 to 399
+  notify = 3,   ///< it says READY=1 to NOTIFY_SOCKET (sd_notify(3))
+  log = 4,      ///< it prints `text`
 };
 
 /// Of Readiness::path: well inside any server's limit for a request line.
@@ -32,7 +34,27 @@ struct Readiness {
   std::string address;
   std::string path;
   std::chrono::milliseconds within{60'000};
+  std::string text{};  ///< for `log`
   friend bool operator==(const Readiness&, const Readiness&) = default;
+};
+
+/// How a service that is ready goes on to show that it lives.
+enum class LiveKind : std::uint8_t {
+  off = 0,
+  http = 1,    ///< GET `path` at `address` answers 200 to 399, asked `every` so often
+  notify = 2,  ///< it says WATCHDOG=1 to NOTIFY_SOCKET at least `every` so often (sd_notify(3))
+};
+
+/// Of Readiness::text: what may be cut in two between two reads is kept.
+inline constexpr std::size_t kLongestReadyText = 200;
+
+struct Liveness {
+  LiveKind kind = LiveKind::off;
+  std::string address;  ///< as Readiness::address
+  std::string path;
+  std::chrono::milliseconds every{10'000};
+  std::uint32_t failures = 3;  ///< so many in a row end the tree; it starts again by policy
+  friend bool operator==(const Liveness&, const Liveness&) = default;
 };
 
 /// Sets @p variable in @p list, in the place of one of its name.
@@ -62,6 +84,7 @@ struct ServiceModel {
   std::string env_file;              ///< where part of `env` was read from; empty for none
   std::string venv;  ///< conda or venv prefix, used without activation; empty for none
   Readiness ready;
+  Liveness live;
   std::chrono::milliseconds grace{10'000};  ///< from TERM to KILL
   std::chrono::milliseconds drain{30'000};  ///< for jobs in flight; used once a gateway is in front
   RestartPolicy restart = RestartPolicy::on_failure;

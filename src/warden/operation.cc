@@ -120,11 +120,12 @@ std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
         return std::nullopt;
       return judge_ready(name, member);
     case Phase::failed:
-      return ServiceOutcome{name, kFailed, sentence(state.reason, "failed")};
+      return ServiceOutcome{name, kFailed, sentence(state.reason, "failed"),
+                            state.generation != 0 && state.spawn_errno == 0};
     case Phase::stopped:
       return ServiceOutcome{name, kFailed, sentence(state.reason, "it was stopped")};
     case Phase::backing_off:
-      return ServiceOutcome{name, kFailed, sentence(state.reason, "it failed")};
+      return ServiceOutcome{name, kFailed, sentence(state.reason, "it failed"), true};
     case Phase::unkillable:
       return ServiceOutcome{name, kNotProven,
                             "processes of the old generation are left; a new one is not started"};

@@ -55,7 +55,7 @@ TEST(Keys, UnknownOnesComeWithTheNearestKnown) {
 TEST(Keys, FarFromAllTheSupportedOnesAreListed) {
   EXPECT_EQ(problems_of("zebra = 1\n"),
             Lines{"3:1: unknown key 'zebra', expected one of command, directory, env, env_file, "
-                  "venv, ready, stop, restart, backoff, pid_file, autostart"});
+                  "venv, ready, live, stop, restart, backoff, pid_file, autostart"});
   EXPECT_EQ(problems_of("stop = { zebra = 1 }\n"),
             Lines{"3:10: unknown key 'stop.zebra', expected one of grace, drain"});
 }
@@ -68,13 +68,10 @@ TEST(Keys, NestedOnesAreKnownByTheirFullName) {
 }
 
 TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
-  EXPECT_EQ(problems_of("replicas = 1\nheal = \"act\"\nlive = { http = \"/\" }\n"
-                        "ready = { notify = true, log = \"up\" }\n"),
+  EXPECT_EQ(problems_of("replicas = 1\nheal = \"act\"\nrequires = [\"b\"]\n"),
             (Lines{"3:1: 'replicas' is not supported yet: it comes with the scheduler",
                    "4:1: 'heal' is not supported yet: it comes with GPU truth",
-                   "5:1: 'live' is not supported yet: it comes with process trees",
-                   "6:11: 'ready.notify' is not supported yet: it comes with process trees",
-                   "6:26: 'ready.log' is not supported yet: it comes with process trees"}));
+                   "5:1: 'requires' is not supported yet: it comes with process trees"}));
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
@@ -87,7 +84,6 @@ TEST(Keys, EveryKeyOfThePlanIsKnown) {
                           "min",
                           "max",
                           "replicas",
-                          "live",
                           "after",
                           "requires",
                           "user",

@@ -293,8 +293,52 @@ TEST(Ready, OneProbeAndSomethingToWaitFor) {
   EXPECT_EQ(problems_of("ready = { http = \"/\", tcp = true }\n"),
             Lines{"3:23: 'ready.http' and 'ready.tcp' are both given, expected one of them"});
   EXPECT_EQ(problems_of("ready = { within = \"5s\" }\n"),
-            Lines{"3:11: 'ready.within' has nothing to wait for, expected 'http' or 'tcp' beside "
+            Lines{"3:11: 'ready.within' has nothing to work on, expected 'http' or 'tcp' or "
+                  "'notify' or 'log' beside it"});
+}
+
+TEST(Ready, NotifyIsTrueOrNothing) {
+  EXPECT_EQ(only_service("[service.a]\ncommand=[\"x\"]\nready={notify=true}\n").ready.kind,
+            ReadyKind::notify);
+  EXPECT_EQ(problems_of("ready = { notify = false }\n"),
+            Lines{"3:20: 'ready.notify' is false, expected true, or nothing"});
+  EXPECT_EQ(problems_of("ready = { notify = \"yes\" }\n"),
+            Lines{"3:20: 'ready.notify' is a string, expected true, or nothing"});
+}
+
+TEST(Ready, LogIsPartOfALine) {
+  const auto service = only_service("[service.a]\ncommand=[\"x\"]\nready={log=\"Running on\"}\n");
+  EXPECT_EQ(service.ready.kind, ReadyKind::log);
+  EXPECT_EQ(service.ready.text, "Running on");
+  for (const char* bad : {"\"\"", "\"a\\nb\""})
+    EXPECT_EQ(problems_of("ready = { log = " + std::string(bad) + " }\n"),
+              Lines{"3:17: 'ready.log' is no part of one line, expected 1 to 200 bytes that the "
+                    "service prints when it is ready"});
+}
+
+TEST(Live, ReadsEveryKey) {
+  const auto service = only_service(
+      "[service.a]\ncommand=[\"x\",\"{port}\"]\n"
+      "live={http=\"/health\",every=\"5s\",failures=5}\n");
+  EXPECT_EQ(service.live.kind, LiveKind::http);
+  EXPECT_EQ(service.live.path, "/health");
+  EXPECT_EQ(service.live.every, 5s);
+  EXPECT_EQ(service.live.failures, 5U);
+  const auto watchdog =
+      only_service("[service.a]\ncommand=[\"x\"]\nlive={notify=true,every=\"30s\"}\n");
+  EXPECT_EQ(watchdog.live.kind, LiveKind::notify);
+}
+
+TEST(Live, SaysWhatIsWrong) {
+  EXPECT_EQ(problems_of("live = { every = \"5s\" }\n"),
+            Lines{"3:10: 'live.every' has nothing to work on, expected 'http' or 'notify' beside "
                   "it"});
+  EXPECT_EQ(problems_of("live = { notify = true, failures = 0 }\n"),
+            Lines{"3:36: 'live.failures' is no number of failures, expected 1 to 100"});
+  EXPECT_EQ(problems_of("live = { notify = true, every = \"1ms\" }\n"),
+            Lines{"3:33: 'live.every' is out of range, expected 100ms to 24h"});
+  EXPECT_EQ(problems_of("live = { http = \"127.0.0.1:1/x\", notify = true }\n"),
+            Lines{"3:34: 'live.http' and 'live.notify' are both given, expected one of them"});
 }
 
 }  // namespace

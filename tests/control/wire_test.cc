@@ -180,11 +180,14 @@ TYPED_TEST(EveryMessage, DoesNotFitIntoLessThanItsSize) {
 TEST(Wire, ARecordComesBackFieldByField) {
   AnchorRecord record;
   record.boot_id = "b5dc9a0c-58cf-4d2f-9d3a-8a5ee3a0a5a1";
+  record.members = std::string("\x01\0\0\0\x02\0\0\0\0\0\0\0", 12);
   record.plan.service = "llama";
   record.plan.replica = 3;
   record.plan.command = {"python3", "", "-m", "serve"};
   record.plan.env = {{"PATH", "/usr/bin"}, {"EMPTY", ""}};
   record.plan.ready = {ReadyKind::http, "[::1]:7860", "/health", 90s};
+  record.plan.ready.text = "Running on";
+  record.plan.live = {LiveKind::http, "127.0.0.1:1", "/live", 5s, 7};
   record.plan.port = 65535;
   record.plan.restart = RestartPolicy::never;
   record.plan.backoff = {1ms, 2ms, 3ms};
@@ -206,6 +209,7 @@ TEST(Wire, ARecordComesBackFieldByField) {
   EXPECT_EQ(back->plan.command, record.plan.command);
   EXPECT_EQ(back->plan.env, record.plan.env);
   EXPECT_EQ(back->plan.ready, record.plan.ready);
+  EXPECT_EQ(back->plan.live, record.plan.live);
   EXPECT_EQ(back->plan.port, 65535);
   EXPECT_EQ(back->plan.restart, RestartPolicy::never);
   EXPECT_EQ(back->plan.backoff, record.plan.backoff);
@@ -223,6 +227,17 @@ TEST(Wire, ARecordComesBackFieldByField) {
   EXPECT_EQ(back->state.receipt.survivors[0].wchan.view(), "rpc_wait_bit_killable");
   EXPECT_EQ(back->state.receipt.memory, MemoryProof::held);
   EXPECT_TRUE(back->ever_restored);
+  EXPECT_EQ(unpack(back->members), (std::vector<ProcessId>{{Pid{1}, 2}}));
+}
+
+TEST(PackedMembers, ComeBackAndAHalfOneIsNone) {
+  const std::vector<ProcessId> ids = {{Pid{1}, 0}, {Pid{4'194'303}, 0xfedcba9876543210}};
+  std::string packed(ids.size() * kPackedMember, '\0');
+  for (std::size_t n = 0; n < ids.size(); ++n)
+    pack(ids[n], std::span(packed).subspan(n * kPackedMember).first<kPackedMember>());
+  EXPECT_EQ(unpack(packed), ids);
+  EXPECT_EQ(unpack(packed.substr(0, kPackedMember + 5)).size(), 1U);
+  EXPECT_TRUE(unpack(std::string(kPackedMember, '\xff')).empty()) << "a negative pid is none";
 }
 
 TEST(Wire, AbsentAndZeroAreTwoThings) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <gtest/gtest.h>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,7 @@ std::vector<Event> every_event() {
   std::vector<Event> events{Begin{},
                             SpawnFailed{"execute 'x': No such file or directory"},
                             ProbePassed{},
+                            LivenessLost{"GET /health failed 3 times in a row"},
                             MainEnded{kCode0},
                             MainEnded{kCode3},
                             MainEnded{kSegv},
@@ -263,6 +265,7 @@ TEST(LifeOfEveryKind, EveryActionBelongsToItsChange) {
     EXPECT_EQ(has(actions, Action::note_tree), entered(Ending{}));
     EXPECT_EQ(has(actions, Action::probe), has(actions, Action::spawn));
     EXPECT_EQ(has(actions, Action::stop_probing), entered(Ending{}) || entered(Ready{}));
+    EXPECT_EQ(has(actions, Action::watch), entered(Ready{}));
     if (entered(Ending{})) {
       EXPECT_NE(has(actions, Action::term_tree), has(actions, Action::kill_tree));
     }
@@ -469,6 +472,59 @@ TEST(Life, RunningLongEnoughForgetsEarlierFailures) {
   EXPECT_EQ(deadline(journey.life) - journey.now, 1s);
 }
 
+TEST(Life, AReadyServiceThatShowsNoLifeIsEndedAndRepeated) {
+  Journey journey(policy_of(RestartPolicy::on_failure));
+  journey.become_ready();
+  EXPECT_TRUE(has(journey.then(LivenessLost{"GET /health failed 3 times in a row"}, 1s),
+                  Action::term_tree));
+  journey.then(MainEnded{kCode0});  // by our TERM: no success
+  journey.then(TreeEmpty{});
+  journey.then(MemorySeen{});
+  ASSERT_TRUE(is<BackingOff>(journey.life));
+  EXPECT_EQ(journey.life.reason.view(), "GET /health failed 3 times in a row");
+  EXPECT_TRUE(has(journey.wait(), Action::spawn));
+}
+
+TEST(Life, OnlyAReadyServiceCanLoseItsLife) {
+  for_every_case([](const Case& one, const Life& after, const LifeActions& actions) {
+    if (!std::holds_alternative<LivenessLost>(one.event) || is<Ready>(one.before)) return;
+    EXPECT_TRUE(actions.empty());
+    EXPECT_EQ(after.state.index(), one.before.state.index());
+  });
+}
+
+TEST(Life, ACrashLoopIsGivenUp) {
+  auto policy = policy_of(RestartPolicy::always);
+  policy.backoff = {1s, 1s, 10min};
+  Journey journey(policy);
+  journey.become_ready();
+  for (std::uint32_t n = 1; n < kCrashLoop; ++n) {
+    journey.end(kCode3);
+    ASSERT_TRUE(is<BackingOff>(journey.life)) << n;
+    journey.wait();
+    journey.then(ProbePassed{}, 1s);
+  }
+  EXPECT_TRUE(has(journey.end(kCode3), Action::finish));
+  ASSERT_TRUE(is<Over>(journey.life));
+  EXPECT_TRUE(std::get<Over>(journey.life.state).failed);
+  EXPECT_EQ(journey.life.reason.view(),
+            "failed 10 times in a row, the last time: exited with code 3");
+}
+
+TEST(Life, AnEndThatIsNoFailureCountsForNoCrashLoop) {
+  auto policy = policy_of(RestartPolicy::always);
+  policy.backoff = {1s, 60s, 10min};
+  Journey journey(policy);
+  journey.become_ready();
+  for (std::uint32_t n = 0; n < 2 * kCrashLoop; ++n) {
+    journey.end(kCode0);
+    ASSERT_TRUE(is<BackingOff>(journey.life)) << n;
+    EXPECT_EQ(deadline(journey.life) - journey.now, 1s);
+    journey.wait();
+    journey.then(ProbePassed{}, 1s);
+  }
+}
+
 TEST(Life, NotReadyInTimeEndsTheTreeAndFails) {
   Journey journey(policy_of(RestartPolicy::on_failure));
   journey.then(Begin{});
@@ -570,6 +626,18 @@ TEST(BackoffDelay, DoublesToItsMostAndStays) {
   EXPECT_EQ(backoff_delay(backoff, 7), 60s);
   EXPECT_EQ(backoff_delay(backoff, 4'000'000'000U), 60s);
   EXPECT_EQ(backoff_delay({5s, 2s, 1s}, 1), 2s);
+}
+
+TEST(BackoffDelay, IsShortenedByUpToAFifthThatTheJitterChooses) {
+  const Backoff backoff{1s, 60s, 10min};
+  std::set<milliseconds> pauses;
+  for (std::uint32_t jitter = 1; jitter <= 200; ++jitter) {
+    const auto pause = backoff_delay(backoff, 3, jitter);
+    EXPECT_GE(pause, 3200ms);
+    EXPECT_LE(pause, 4000ms);
+    pauses.insert(pause);
+  }
+  EXPECT_GT(pauses.size(), 100U) << "neighbours do not come back together";
 }
 
 TEST(Describe, SaysHowMainEnded) {

@@ -93,7 +93,7 @@ class Soak:
         for name, more in SERVICES.items():
             text += (f'[service.{name}]\ncommand = ["/usr/bin/python3", "-ISE", "{folder}/member.py", "{name}", "{name}", "{{port}}"]\n'
                      f'directory = "{folder}"\nenv = {{ {self.mark} = "{name}" }}\n'
-                     f'backoff = {{ first = "50ms", max = "500ms" }}\n{more}\n')
+                     f'backoff = {{ first = "50ms", max = "500ms", reset = "1s" }}\n{more}\n')
         self.gw.configure(text)
 
     def need(self, held: bool, what: str, *more):

@@ -1,0 +1,46 @@
+#include "anchor/log_scan.h"
+
+#include <algorithm>
+
+namespace gpuward::anchor {
+namespace {
+
+struct Pattern {
+  std::string_view text;
+  LogAlarm alarm;
+};
+constexpr std::array<Pattern, 4> kPatterns = {{
+    {"Traceback (most recent call last)", LogAlarm::traceback},
+    {"CUDA error", LogAlarm::cuda_error},
+    {"device-side assert", LogAlarm::device_assert},
+    {"CUDA out of memory", LogAlarm::out_of_memory},
+}};
+
+}  // namespace
+
+void LogScan::search(std::string_view text) {
+  if (!found_ && !wanted_.empty()) found_ = text.find(wanted_) != text.npos;
+  for (const auto& pattern : kPatterns)
+    if (pattern.alarm > alarm_ && text.find(pattern.text) != text.npos) alarm_ = pattern.alarm;
+}
+
+void LogScan::feed(std::string_view bytes) {
+  std::array<char, 2 * kKept> seam{};
+  std::copy_n(kept_.begin(), kept_size_, seam.begin());
+  const auto head = bytes.substr(0, kKept);
+  std::ranges::copy(head, seam.begin() + static_cast<std::ptrdiff_t>(kept_size_));
+  const std::string_view joined(seam.data(), kept_size_ + head.size());
+  search(joined);
+  if (bytes.size() > head.size()) search(bytes);
+  const auto tail = bytes.size() >= kKept ? bytes : joined;
+  kept_size_ = std::min(tail.size(), kKept);
+  std::ranges::copy(tail.substr(tail.size() - kept_size_), kept_.begin());
+}
+
+void LogScan::reset() {
+  kept_size_ = 0;
+  found_ = false;
+  alarm_ = LogAlarm::none;
+}
+
+}  // namespace gpuward::anchor

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+#include "domain/anchor_state.h"
+#include "domain/service.h"
+
+namespace gpuward::anchor {
+
+/// Looks through what one stream prints, piece by piece, for what the GPU is known to complain of
+/// and for one text that means "ready". Remembers that something was there, never what stood beside
+/// it (harm.md 11). Allocates nothing.
+class LogScan {
+ public:
+  /// @p wanted must outlive the scan; at most kLongestReadyText bytes, empty for none.
+  void want(std::string_view wanted) { wanted_ = wanted; }
+  void feed(std::string_view bytes);
+  /// Forgets what was found, and the beginning of a line that another process printed.
+  void reset();
+
+  bool found() const { return found_; }
+  LogAlarm alarm() const { return alarm_; }
+
+ private:
+  void search(std::string_view text);
+
+  static constexpr std::size_t kKept = kLongestReadyText - 1;
+  std::string_view wanted_;
+  std::array<char, kKept> kept_{};  // the end of what came before: a text may be cut in two
+  std::size_t kept_size_ = 0;
+  bool found_ = false;
+  LogAlarm alarm_ = LogAlarm::none;
+};
+
+}  // namespace gpuward::anchor

@@ -1,0 +1,63 @@
+#include "anchor/log_scan.h"
+
+#include <gtest/gtest.h>
+#include <string>
+
+namespace gpuward::anchor {
+namespace {
+
+TEST(LogScan, FindsTheWantedTextWhereverItIsCut) {
+  const std::string wanted = "Running on local URL";
+  const std::string line = "INFO: " + wanted + ": http://127.0.0.1:7860\n";
+  for (std::size_t cut = 0; cut <= line.size(); ++cut) {
+    LogScan scan;
+    scan.want(wanted);
+    scan.feed(std::string_view(line).substr(0, cut));
+    scan.feed(std::string_view(line).substr(cut));
+    EXPECT_TRUE(scan.found()) << cut;
+  }
+}
+
+TEST(LogScan, FindsATextThatComesByteByByte) {
+  LogScan scan;
+  for (const char c : std::string(5000, 'x') + "torch.OutOfMemoryError: CUDA out of memory. Tried")
+    scan.feed({&c, 1});
+  EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory);
+}
+
+TEST(LogScan, FindsWhatStandsDeepInOnePiece) {
+  LogScan scan;
+  scan.feed(std::string(9000, '.') + "CUDA error: an illegal memory access" +
+            std::string(9000, '.'));
+  EXPECT_EQ(scan.alarm(), LogAlarm::cuda_error);
+}
+
+TEST(LogScan, KeepsTheWorst) {
+  LogScan scan;
+  scan.feed("Traceback (most recent call last):\n");
+  EXPECT_EQ(scan.alarm(), LogAlarm::traceback);
+  scan.feed("CUDA out of memory\n");
+  scan.feed("CUDA error: device-side assert triggered\n");
+  EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory);
+}
+
+TEST(LogScan, FindsNothingInWhatOnlyLooksLikeIt) {
+  LogScan scan;
+  scan.want("ready");
+  scan.feed("rea");
+  scan.feed("lly, CUDA is fine");
+  EXPECT_FALSE(scan.found());
+  EXPECT_EQ(scan.alarm(), LogAlarm::none);
+}
+
+TEST(LogScan, ForgetsAHalfLineOfWhoCameBefore) {
+  LogScan scan;
+  scan.want("ready");
+  scan.feed("rea");
+  scan.reset();
+  scan.feed("dy");
+  EXPECT_FALSE(scan.found());
+}
+
+}  // namespace
+}  // namespace gpuward::anchor

@@ -1,0 +1,135 @@
+"""How a service tells that it is ready and that it lives: sd_notify, its log, questions; and what its end is put down to."""
+
+import os
+import signal
+import socket
+
+import pytest
+from gpuward import wait_for
+
+NOTIFY = """
+import os, signal, socket, sys, time
+def say(text):
+    address = os.environ["NOTIFY_SOCKET"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+        door.sendto(text.encode(), "\\0" + address[1:])
+"""
+
+
+def script(gw, text: str) -> str:
+    path = gw.home / "service.py"
+    path.write_text(text)
+    return f'command = ["python3", "{path}"]'
+
+
+def test_ready_when_it_says_so(gw):
+    os.mkfifo(gw.home / "gate")
+    gw.configure(f"""
+[service.told]
+{script(gw, NOTIFY + f"open('{gw.home}/gate').read(); say('STATUS=warm' + chr(10) + 'READY=1'); signal.pause()")}
+ready = {{ notify = true, within = "20s" }}
+""")
+    up = gw.popen("up")
+    wait_for(lambda: any(s["verdict"] == "STARTING" and s["replicas"] for s in gw.status()["services"]))
+    (gw.home / "gate").write_text("go")
+    out, err = up.communicate(timeout=20)
+    assert up.returncode == 0, err
+    assert {"what": "readiness", "value": "it said READY=1"}.items() <= gw.service("told")["evidence"][0].items()
+
+
+def test_a_stranger_s_word_does_not_count(gw):
+    gw.configure(f"""
+[service.told]
+{script(gw, NOTIFY + "print(os.environ['NOTIFY_SOCKET'], flush=True); signal.pause()")}
+ready = {{ notify = true, within = "1s" }}
+stop = {{ grace = "1s" }}
+""")
+    up = gw.popen("up")
+    address = wait_for(lambda: gw.log("told").split()[:1])[0]
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+        door.sendto(b"READY=1", "\0" + address[1:])
+    out, err = up.communicate(timeout=20)
+    assert up.returncode == 1 and "not ready within 1000 ms" in err
+
+
+def test_ready_when_its_log_says_so(gw):
+    gw.configure(f"""
+[service.gradio]
+{script(gw, "import os, time, signal" + chr(10) + "os.write(1, b'Running on lo'); time.sleep(0.1); os.write(1, b'cal URL: x' + bytes([10])); signal.pause()")}
+ready = {{ log = "Running on local URL", within = "20s" }}
+""")
+    up = gw("up")
+    assert up.returncode == 0, up.stderr
+    assert "it printed the text of 'ready.log'" in str(gw.service("gradio")["evidence"])
+
+
+def test_a_service_that_stops_answering_is_started_again(gw):
+    gw.configure(f"""
+[service.web]
+command = ["python3", "-m", "http.server", "{{port}}", "--bind", "127.0.0.1"]
+ready = {{ http = "/", within = "20s" }}
+live = {{ http = "/", every = "100ms", failures = 2 }}
+stop = {{ grace = "500ms" }}
+backoff = {{ first = "10ms", max = "1s" }}
+""")
+    assert gw("up").returncode == 0
+    before = gw.service("web")["replicas"][0]
+    wait_for(lambda: gw.log("web").count("GET / ") > 3, why="it is asked again and again")
+    assert gw.service("web")["replicas"][0]["main_pid"] == before["main_pid"]
+    os.kill(before["main_pid"], signal.SIGSTOP)  # the port stays open: only an answer counts
+    wait_for(lambda: gw.service("web")["replicas"] and gw.service("web")["replicas"][0]["generation"] == 2
+             and gw.service("web")["verdict"] == "HEALTHY", 30, gw.log("web"))
+
+
+def test_a_watchdog_that_falls_silent_ends_the_tree(gw):
+    beat = "while not os.path.exists(sys.argv[0] + '.hang'): say('WATCHDOG=1'); time.sleep(0.05)"
+    gw.configure(f"""
+[service.told]
+{script(gw, NOTIFY + "print(os.environ['WATCHDOG_USEC'], flush=True); say('READY=1')" + chr(10) + beat + chr(10) + "signal.pause()")}
+ready = {{ notify = true }}
+live = {{ notify = true, every = "500ms" }}
+restart = "never"
+stop = {{ grace = "1s" }}
+""")
+    assert gw("up").returncode == 0
+    assert gw.log("told").split() == ["500000"]
+    generation = gw.service("told")["replicas"][0]["generation"]
+    (gw.home / "service.py.hang").write_text("")
+    wait_for(lambda: gw.service("told")["verdict"] == "FAILED")
+    assert gw.service("told")["sentence"] == "no WATCHDOG=1 for 500 ms" and generation == 1
+
+
+@pytest.mark.parametrize("line, told", [
+    ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "CUDA out of memory"),
+    ("RuntimeError: CUDA error: an illegal memory access was encountered", "a CUDA error"),
+    ("Traceback (most recent call last):", "a Python traceback"),
+])
+def test_what_the_log_tells_of_stands_beside_the_end_without_its_text(gw, line, told):
+    gw.configure(f"""
+[service.torch]
+{script(gw, f"import sys; print('patient 4711: ' + {line!r}); sys.exit(3)")}
+restart = "never"
+""")
+    gw("up")
+    wait_for(lambda: gw.service("torch")["verdict"] == "FAILED")
+    assert gw.service("torch")["sentence"] == f"exited with code 3; its log tells of {told}"
+    assert "4711" not in gw("status", "torch", "--json").stdout
+
+
+def test_a_crash_loop_is_given_up_and_started_again_by_hand(gw):
+    gw.configure(f"""
+[service.loop]
+command = ["sh", "-c", "echo life; sleep 0.01; exit 7"]
+restart = "always"
+backoff = {{ first = "10ms", max = "10ms" }}
+""")
+    gw("up")
+    wait_for(lambda: gw.service("loop")["verdict"] == "FAILED")
+    assert gw.service("loop")["sentence"] == "failed 10 times in a row, the last time: exited with code 7"
+    assert gw.log("loop").count("life") == 10
+    assert not gw.anchors()
+    start = gw("start", "loop")
+    assert start.returncode in (0, 1)
+    wait_for(lambda: gw.log("loop").count("life") > 10, why="it is tried again")
+    wait_for(lambda: gw.service("loop")["verdict"] == "FAILED")
