@@ -126,7 +126,7 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
 }
 
 Result<void> Anchor::open_doors() {
-  auto log = LogPump::open(dir_, plan_.log_file);
+  auto log = LogPump::open(dir_, plan_.log_file, plan_.log);
   if (!log) return fail(std::move(log).error());
   log_ = std::move(*log);
   auto listener = os::listen_unix_at(dir_, "control");

@@ -7,6 +7,8 @@
 #include <array>
 #include <cerrno>
 
+#include "os/clock.h"
+
 namespace gpuward::anchor {
 namespace {
 
@@ -42,7 +44,8 @@ void consume(const os::Fd& fifo, std::size_t count) {
 
 }  // namespace
 
-Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file) {
+Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file,
+                              const LogPolicy& policy) {
   LogPump pump;
   auto out = open_fifo(dir, "out");
   if (!out) return fail(std::move(out).error());
@@ -54,11 +57,8 @@ Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file) {
   if (!service_err) return fail(std::move(service_err).error());
   auto copy = os::make_pipe(O_NONBLOCK);
   if (!copy) return fail(std::move(copy).error());
-  auto log = os::Fd::open(log_file, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0640);
+  auto log = LogFile::open(log_file, policy);
   if (!log) return fail(std::move(log).error());
-  struct stat info{};
-  if (::fstat(log->get(), &info) < 0 || S_ISFIFO(info.st_mode))  // it could be waited on for ever
-    return fail(error_from(EINVAL, "use as a log", log_file));
   pump.out_ = std::move(*out);
   pump.err_ = std::move(*err);
   pump.service_out_ = std::move(*service_out);
@@ -75,7 +75,7 @@ bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
     const ssize_t n = ::read(copy_read_.get(), buffer.data(), static_cast<std::size_t>(teed));
     if (n <= 0) return false;
     scan.feed({buffer.data(), static_cast<std::size_t>(n)});
-    write_log(buffer.data(), static_cast<std::size_t>(n));
+    log_.write({buffer.data(), static_cast<std::size_t>(n)}, os::now());
     consume(fifo, static_cast<std::size_t>(n));
     return true;
   }
@@ -84,7 +84,7 @@ bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
     const ssize_t n = ::read(fifo.get(), buffer.data(), buffer.size());
     if (n <= 0) return false;
     scan.feed({buffer.data(), static_cast<std::size_t>(n)});
-    write_log(buffer.data(), static_cast<std::size_t>(n));
+    log_.write({buffer.data(), static_cast<std::size_t>(n)}, os::now());
     return true;
   }
   return false;
@@ -111,37 +111,10 @@ void LogPump::begin_anew() {
   for (auto& scan : scans_) scan.reset();
 }
 
-bool LogPump::try_write(const char* data, std::size_t count) {
-  while (count != 0) {
-    const ssize_t n = ::write(log_.get(), data, count);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      lost_ += count;
-      lost_total_ += count;
-      return false;
-    }
-    data += n;
-    count -= static_cast<std::size_t>(n);
-  }
-  return true;
-}
-
-void LogPump::write_log(const char* data, std::size_t count) {
-  if (lost_ != 0) {
-    Text<128> notice("\n[gpuward] ");
-    notice.append_number(static_cast<long long>(lost_))
-        .append(" bytes of output were lost here: the log could not be written\n");
-    const ssize_t n = ::write(log_.get(), notice.view().data(), notice.size());
-    if (n == static_cast<ssize_t>(notice.size())) lost_ = 0;
-  }
-  try_write(data, count);
-}
-
 void LogPump::note(std::string_view text) {
   Text<400> line("[gpuward] ");
   line.append(text).append('\n');
-  const auto view = line.view();
-  write_log(view.data(), view.size());
+  log_.write(line, os::now());
 }
 
 }  // namespace gpuward::anchor

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "anchor/log_file.h"
 #include "anchor/log_scan.h"
 #include "base/error.h"
 #include "os/fd.h"
@@ -19,7 +20,8 @@ class LogPump {
  public:
   /// Makes the FIFOs "out" and "err" in @p dir (1 MiB each where allowed) and opens @p log_file for
   /// appending. An existing FIFO is kept with its contents: a service may be writing to it.
-  static Result<LogPump> open(const os::Fd& dir, const std::string& log_file);
+  static Result<LogPump> open(const os::Fd& dir, const std::string& log_file,
+                              const LogPolicy& policy = {});
 
   int out_fd() const { return out_.get(); }
   int err_fd() const { return err_.get(); }
@@ -43,12 +45,10 @@ class LogPump {
   bool saw_ready() const { return scans_[0].found() || scans_[1].found(); }
   LogAlarm alarm() const { return std::max(scans_[0].alarm(), scans_[1].alarm()); }
 
-  std::uint64_t lost_bytes() const { return lost_total_; }
+  std::uint64_t lost_bytes() const { return log_.lost_bytes(); }
 
  private:
   bool move_some(const os::Fd& fifo, LogScan& scan);
-  void write_log(const char* data, std::size_t count);
-  bool try_write(const char* data, std::size_t count);
 
   os::Fd out_;
   os::Fd err_;
@@ -56,7 +56,7 @@ class LogPump {
   os::Fd service_err_;
   os::Fd copy_read_;
   os::Fd copy_write_;
-  os::Fd log_;
+  LogFile log_;
   std::array<LogScan, 2> scans_;  // of out and err
   std::uint64_t lost_ = 0;        // since the last notice
   std::uint64_t lost_total_ = 0;

@@ -7,12 +7,13 @@
 
 namespace gpuward::cli {
 
-/// Prints what is appended to a log file, by inotify: no polling.
+/// Prints what is appended to a log, by inotify: no polling. Goes on in the new file when the log
+/// is rotated or moved away, through those in between too (NAME.log.1 is the newest old one).
 class LogFollower {
  public:
   /// Follows @p path from its present end; the file is made if it is missing.
   static Result<LogFollower> at_end(const std::string& path);
-  /// Follows from @p lines before the end.
+  /// Follows from @p lines before the end; if need be they begin in the newest old file.
   static Result<LogFollower> before_end(const std::string& path, std::size_t lines);
 
   /// Readable when there may be something new.
@@ -21,6 +22,10 @@ class LogFollower {
   void print_new();
 
  private:
+  bool go_to_next_file();
+  void watch_file();
+
+  std::string path_;
   os::Fd file_;
   os::Fd watch_;
 };

@@ -23,6 +23,7 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"stop", {}},
     {"restart", {}},
     {"backoff", {}},
+    {"log", {}},
     {"pid_file", {}},
     {"autostart", {}},
     {"kind", kScheduler},
@@ -49,7 +50,6 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"oom_score_adj", kTree},
     {"nice", kTree},
     {"cpu_weight", kTree},
-    {"log", kTree},
     {"gpu", kScheduler},
     {"cpu", kScheduler},
     {"profile", kScheduler},
@@ -71,9 +71,11 @@ constexpr std::array kReadyKeys =
     std::to_array<Key>({{"http", {}}, {"tcp", {}}, {"notify", {}}, {"log", {}}, {"within", {}}});
 constexpr std::array kLiveKeys =
     std::to_array<Key>({{"http", {}}, {"notify", {}}, {"every", {}}, {"failures", {}}});
+constexpr std::array kLogKeys =
+    std::to_array<Key>({{"size", {}}, {"age", {}}, {"total", {}}, {"rate", {}}});
 constexpr std::array kStopKeys = std::to_array<Key>({{"grace", {}}, {"drain", {}}});
 constexpr std::array kBackoffKeys = std::to_array<Key>({{"first", {}}, {"max", {}}, {"reset", {}}});
-constexpr std::array<std::string_view, 4> kTables = {"ready", "live", "stop", "backoff"};
+constexpr std::array<std::string_view, 5> kTables = {"ready", "live", "stop", "backoff", "log"};
 
 constexpr std::size_t kLongestWord = 64;  // nothing longer is compared: the cost is a product
 
@@ -112,6 +114,7 @@ std::span<const Key> service_keys() {
 std::span<const Key> keys_below(std::string_view table) {
   if (table == "ready") return kReadyKeys;
   if (table == "live") return kLiveKeys;
+  if (table == "log") return kLogKeys;
   if (table == "stop") return kStopKeys;
   if (table == "backoff") return kBackoffKeys;
   return {};

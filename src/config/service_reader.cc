@@ -34,6 +34,7 @@ struct Range {
 constexpr Range kWait{1ms, 24h, "1ms to 24h"};
 constexpr Range kWaitOrZero{0ms, 24h, "0s to 24h"};
 constexpr Range kPause{10ms, 24h, "10ms to 24h"};
+constexpr Range kLogAge{1h, 3650 * 24h, "1h to 3650d"};
 constexpr Range kLiveEvery{100ms, 24h, "100ms to 24h"};
 constexpr Range kReset{1ms, 30 * 24h, "1ms to 30d"};
 
@@ -104,6 +105,7 @@ class ServiceReader {
     stop();
     restart();
     backoff();
+    log();
     autostart();
     ready();
     live();
@@ -353,6 +355,50 @@ class ServiceReader {
                     ") is longer than 'backoff.max' (" + to_string(backoff.max) +
                     (at_max ? ")" : ", the default)"),
                 "first <= max");
+  }
+
+  void log() {
+    const Node* table =
+        subtable("log", R"(a table: { size = "64MiB", age = "14d", total = "1GiB" })");
+    if (table == nullptr) return;
+    LogPolicy& log = model().log;
+    bytes(*table, "size", {4_KiB, 1024_GiB, "4KiB to 1TiB"}, log.size);
+    bytes(*table, "total", {4_KiB, 1024_GiB, "4KiB to 1TiB"}, log.total);
+    bytes(*table, "rate", {1_KiB, 1024_GiB, "1KiB/s to 1TiB/s"}, log.rate, "/s");
+    duration(*table, "log", "age", kLogAge, log.age);
+    if (log.total.count >= log.size.count) return;
+    const bool at_total = table->find("total") != nullptr;
+    report_.add(draft_.origin.of(at_total ? "log.total" : "log.size"),
+                "'log.total' (" + to_string(log.total) + ") is less than 'log.size' (" +
+                    to_string(log.size) + ")",
+                "size <= total");
+  }
+
+  struct Sizes {
+    Bytes low;
+    Bytes high;
+    std::string_view text;
+  };
+  // Reads @p table's @p key below "log", if written, into @p into. @p after: what follows the size.
+  void bytes(const Node& table, std::string_view key, const Sizes& range, Bytes& into,
+             std::string_view after = {}) {
+    const Entry* entry = table.find(key);
+    if (entry == nullptr) return;
+    const Node& node = entry->value;
+    const std::string name = in_quotes("log." + std::string(key));
+    const std::string expected =
+        "a size such as \"64MiB" + std::string(after) + "\", " + std::string(range.text);
+    if (node.kind != Kind::string)
+      return report_.add(node.place, name + " is " + std::string(kind_name(node.kind)), expected);
+    const bool ends = node.text.ends_with(after);
+    const auto size =
+        ends ? parse_bytes(std::string_view(node.text).substr(0, node.text.size() - after.size()))
+             : std::nullopt;
+    if (!size)
+      return report_.add(node.place, name + " is no size: " + in_quotes(node.text), expected);
+    if (size->count < range.low.count || size->count > range.high.count)
+      return report_.add(node.place, name + " is out of range", std::string(range.text));
+    into = *size;
   }
 
   void autostart() {

@@ -139,6 +139,7 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.restart = service.restart;
   plan.backoff = service.backoff;
   plan.pid_file = absolute(service.pid_file, plan.directory);
+  plan.log = service.log;
   plan.log_file =
       home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
 

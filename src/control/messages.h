@@ -133,11 +133,15 @@ void fields(A& a, ExitStatus& v) {
   a(1, v.signaled), a(2, v.value), a(3, v.core), a(4, v.unknown);
 }
 template <class A>
+void fields(A& a, LogPolicy& v) {
+  a(1, v.size), a(2, v.age), a(3, v.total), a(4, v.rate);
+}
+template <class A>
 void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
       a(12, v.log_file);
-  a(13, v.cgroup_name), a(16, v.live);  // 14 and 15 were used once
+  a(13, v.cgroup_name), a(16, v.live), a(17, v.log);  // 14 and 15 were used once
 }
 template <class A>
 void fields(A& a, Survivor& v) {

@@ -36,8 +36,9 @@ struct LaunchPlan {
   std::chrono::milliseconds grace{10'000};
   RestartPolicy restart = RestartPolicy::never;
   Backoff backoff;
-  std::string pid_file;     ///< absolute; empty: none
-  std::string log_file;     ///< absolute
+  std::string pid_file;  ///< absolute; empty: none
+  std::string log_file;  ///< absolute
+  LogPolicy log;
   std::string cgroup_name;  ///< name of its own group below the place found at start
 };
 

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/units.h"
+
 namespace gpuward {
 
 /// One variable of a service's environment.
@@ -74,6 +76,15 @@ struct Backoff {
   friend bool operator==(const Backoff&, const Backoff&) = default;
 };
 
+/// How much of what a service prints is kept.
+struct LogPolicy {
+  Bytes size{64ULL << 20};  ///< then a new file is begun
+  std::chrono::milliseconds age{std::chrono::days(14)};
+  Bytes total{1ULL << 30};  ///< of all its files together
+  Bytes rate;               ///< bytes in a second; 0: no limit
+  friend bool operator==(const LogPolicy&, const LogPolicy&) = default;
+};
+
 /// What an operator wrote about one service, checked, with defaults filled in. Nothing here depends
 /// on the machine: ports are picked and files are looked up when a replica starts.
 struct ServiceModel {
@@ -89,6 +100,7 @@ struct ServiceModel {
   std::chrono::milliseconds drain{30'000};  ///< for jobs in flight; used once a gateway is in front
   RestartPolicy restart = RestartPolicy::on_failure;
   Backoff backoff;
+  LogPolicy log;
   std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
   bool autostart = true;
 
