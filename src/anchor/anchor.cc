@@ -360,6 +360,7 @@ void Anchor::spawn() {
   plan.out = log_.service_out();
   plan.err = log_.service_err();
   plan.cgroup = &tree_.cgroup();
+  plan.rights = &rights_;
   auto spawning = os::Spawning::begin(plan);
   if (!spawning) return spawn_failed(spawning.error());
   state_.main = spawning->process().id();

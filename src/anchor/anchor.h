@@ -39,6 +39,7 @@ class Anchor {
 
   static Result<Anchor> prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher);
   Result<void> open_doors();
+  void settle_rights();
 
   // The loop.
   void wait();
@@ -112,6 +113,8 @@ class Anchor {
   Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory
   Instant ending_began_{};
 
+  std::vector<os::ResourceLimit> limits_;
+  os::Rights rights_;
   std::vector<const char*> argv_;
   std::vector<std::string> env_text_;
   std::vector<const char*> envp_;

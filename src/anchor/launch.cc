@@ -3,11 +3,13 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <optional>
 
 #include "anchor/anchor.h"
 #include "control/anchors.h"
@@ -15,6 +17,30 @@
 
 namespace gpuward::anchor {
 namespace {
+
+std::optional<int> resource_of(LimitKind kind) {
+  switch (kind) {
+    case LimitKind::core:
+      return RLIMIT_CORE;
+    case LimitKind::nofile:
+      return RLIMIT_NOFILE;
+    case LimitKind::nproc:
+      return RLIMIT_NPROC;
+    case LimitKind::memlock:
+      return RLIMIT_MEMLOCK;
+    case LimitKind::stack:
+      return RLIMIT_STACK;
+    case LimitKind::as:
+      return RLIMIT_AS;
+    case LimitKind::fsize:
+      return RLIMIT_FSIZE;
+    case LimitKind::data:
+      return RLIMIT_DATA;
+    case LimitKind::cpu:
+      return RLIMIT_CPU;
+  }
+  return std::nullopt;
+}
 
 Result<os::Fd> watch_signals() {
   sigset_t set;
@@ -121,14 +147,40 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
                                std::to_string(std::chrono::microseconds(p.live.every).count()));
   for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
   anchor.envp_.push_back(nullptr);
+  anchor.settle_rights();
   anchor.clients_.add(std::move(launcher), true);
   return anchor;
+}
+
+// Numbers for the child; their lists stay where they are when this anchor moves.
+void Anchor::settle_rights() {
+  const LaunchRights& plan = plan_.rights;
+  for (const auto& limit : plan.limits)
+    if (const auto resource = resource_of(limit.kind)) limits_.push_back({*resource, limit.value});
+  rights_.change_user = plan.uid.has_value();
+  rights_.uid = plan.uid.value_or(0);
+  rights_.gid = plan.gid;
+  rights_.groups = plan.groups;
+  rights_.umask = plan.umask ? static_cast<int>(*plan.umask) : -1;
+  rights_.limits = limits_;
+  rights_.limit_capabilities = plan.capabilities.has_value();
+  rights_.capabilities = plan.capabilities.value_or(0);
+  rights_.no_new_privileges = plan.no_new_privileges;
+  rights_.set_oom_score_adj = plan.oom_score_adj.has_value();
+  rights_.oom_score_adj = plan.oom_score_adj.value_or(0);
+  rights_.set_nice = plan.nice.has_value();
+  rights_.nice = plan.nice.value_or(0);
 }
 
 Result<void> Anchor::open_doors() {
   auto log = LogPump::open(dir_, plan_.log_file, plan_.log);
   if (!log) return fail(std::move(log).error());
   log_ = std::move(*log);
+  // So that a service of another user can open /dev/stdout again.
+  if (rights_.change_user)
+    for (const int end : {log_.service_out(), log_.service_err()})
+      if (::fchown(end, rights_.uid, static_cast<gid_t>(-1)) < 0)
+        return fail(last_error("give its output to the service's user"));
   auto listener = os::listen_unix_at(dir_, "control");
   if (!listener) return fail(std::move(listener).error());
   listener_ = std::move(*listener);

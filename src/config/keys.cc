@@ -24,6 +24,14 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"restart", {}},
     {"backoff", {}},
     {"log", {}},
+    {"user", {}},
+    {"groups", {}},
+    {"umask", {}},
+    {"limits", {}},
+    {"caps", {}},
+    {"no_new_privs", {}},
+    {"oom_score_adj", {}},
+    {"nice", {}},
     {"pid_file", {}},
     {"autostart", {}},
     {"kind", kScheduler},
@@ -40,15 +48,7 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"on_anchor_death", kTree},
     {"release", kTree},
     {"containment", kTree},
-    {"user", kTree},
-    {"groups", kTree},
-    {"umask", kTree},
-    {"limits", kTree},
-    {"caps", kTree},
-    {"no_new_privs", kTree},
     {"memory_max", kTree},
-    {"oom_score_adj", kTree},
-    {"nice", kTree},
     {"cpu_weight", kTree},
     {"gpu", kScheduler},
     {"cpu", kScheduler},
@@ -73,9 +73,19 @@ constexpr std::array kLiveKeys =
     std::to_array<Key>({{"http", {}}, {"notify", {}}, {"every", {}}, {"failures", {}}});
 constexpr std::array kLogKeys =
     std::to_array<Key>({{"size", {}}, {"age", {}}, {"total", {}}, {"rate", {}}});
+constexpr std::array kLimitKeys = std::to_array<Key>({{"core", {}},
+                                                      {"nofile", {}},
+                                                      {"nproc", {}},
+                                                      {"memlock", {}},
+                                                      {"stack", {}},
+                                                      {"as", {}},
+                                                      {"fsize", {}},
+                                                      {"data", {}},
+                                                      {"cpu", {}}});
 constexpr std::array kStopKeys = std::to_array<Key>({{"grace", {}}, {"drain", {}}});
 constexpr std::array kBackoffKeys = std::to_array<Key>({{"first", {}}, {"max", {}}, {"reset", {}}});
-constexpr std::array<std::string_view, 5> kTables = {"ready", "live", "stop", "backoff", "log"};
+constexpr std::array<std::string_view, 6> kTables = {"ready",   "live", "stop",
+                                                     "backoff", "log",  "limits"};
 
 constexpr std::size_t kLongestWord = 64;  // nothing longer is compared: the cost is a product
 
@@ -115,6 +125,7 @@ std::span<const Key> keys_below(std::string_view table) {
   if (table == "ready") return kReadyKeys;
   if (table == "live") return kLiveKeys;
   if (table == "log") return kLogKeys;
+  if (table == "limits") return kLimitKeys;
   if (table == "stop") return kStopKeys;
   if (table == "backoff") return kBackoffKeys;
   return {};

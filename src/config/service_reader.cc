@@ -106,6 +106,7 @@ class ServiceReader {
     restart();
     backoff();
     log();
+    rights();
     autostart();
     ready();
     live();
@@ -399,6 +400,114 @@ class ServiceReader {
     if (size->count < range.low.count || size->count > range.high.count)
       return report_.add(node.place, name + " is out of range", std::string(range.text));
     into = *size;
+  }
+
+  // A string at @p key, not empty; null when it is absent or wrong.
+  const std::string* word(std::string_view key, const std::string& expected) {
+    const Entry* entry = table_.find(key);
+    if (entry == nullptr) return nullptr;
+    const std::string* text = string(entry->value, key);
+    if (text != nullptr && !text->empty() && text->find_first_of(" \n") == text->npos) return text;
+    if (text != nullptr)
+      report_.add(entry->value.place, in_quotes(key) + " is no name: " + in_quotes(*text),
+                  expected);
+    return nullptr;
+  }
+
+  // The strings of the list at @p key.
+  template <class Take>
+  void words(std::string_view key, const std::string& expected, Take&& take) {
+    const Entry* entry = table_.find(key);
+    if (entry == nullptr) return;
+    if (entry->value.kind != Kind::array) return wrong_type(entry->value, key, expected);
+    for (const Node& item : entry->value.items)
+      if (const std::string* text = string(item, key)) take(item, *text);
+  }
+
+  std::optional<int> whole_number(std::string_view key, int low, int high) {
+    const Entry* entry = table_.find(key);
+    if (entry == nullptr) return std::nullopt;
+    int value = 0;
+    const std::string& text = entry->value.text;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = code == std::errc{} && end == text.data() + text.size();
+    if (entry->value.kind == Kind::integer && whole && value >= low && value <= high) return value;
+    report_.add(entry->value.place, in_quotes(key) + " is no such number",
+                std::to_string(low) + " to " + std::to_string(high));
+    return std::nullopt;
+  }
+
+  void rights() {
+    Rights& rights = model().rights;
+    if (const auto* user = word("user", R"("name", "1000" or "1000:1000")")) rights.user = *user;
+    words("groups", R"(a list of names or numbers: ["video", "render"])",
+          [&](const Node&, const std::string& group) { rights.groups.push_back(group); });
+    if (!rights.groups.empty() && rights.user.empty())
+      report_.add(draft_.origin.of("groups"), "'groups' has no 'user' to belong to",
+                  "user = \"name\" beside it");
+    umask();
+    limits();
+    if (table_.find("caps") != nullptr) rights.capabilities = 0;
+    words("caps", R"(a list of capabilities to keep: ["net_bind_service"])",
+          [&](const Node& node, const std::string& name) {
+            const auto number = parse_capability(name);
+            if (number)
+              *rights.capabilities |= std::uint64_t{1} << *number;
+            else
+              report_.add(node.place, "unknown capability " + in_quotes(name),
+                          "a name of capabilities(7), as \"net_bind_service\"");
+          });
+    if (const Entry* entry = table_.find("no_new_privs")) {
+      if (entry->value.kind == Kind::boolean)
+        rights.no_new_privileges = entry->value.truth;
+      else
+        wrong_type(entry->value, "no_new_privs", "true or false");
+    }
+    rights.oom_score_adj = whole_number("oom_score_adj", -1000, 1000);
+    rights.nice = whole_number("nice", -20, 19);
+  }
+
+  void umask() {
+    const Entry* entry = table_.find("umask");
+    if (entry == nullptr) return;
+    const std::string expected = R"(octal digits as a string: "0027")";
+    const std::string* text = string(entry->value, "umask");
+    if (text == nullptr) return;
+    std::uint32_t value = 0;
+    const auto [end, code] = std::from_chars(text->data(), text->data() + text->size(), value, 8);
+    if (code != std::errc{} || end != text->data() + text->size() || value > 0777)
+      return report_.add(entry->value.place, "'umask' is none: " + in_quotes(*text), expected);
+    model().rights.umask = value;
+  }
+
+  void limits() {
+    const Node* table = subtable("limits", R"(a table: { nofile = 65536, memlock = "unlimited" })");
+    if (table == nullptr) return;
+    for (const Entry& entry : table->entries) {
+      const auto kind = parse_limit_kind(entry.key);
+      if (!kind) continue;  // said already
+      const auto value = limit_value(*kind, entry.value);
+      if (value)
+        model().rights.limits.push_back({*kind, *value});
+      else
+        report_.add(entry.value.place, in_quotes("limits." + entry.key) + " is no limit",
+                    is_in_bytes(*kind) ? R"(a size such as "64MiB", 0 or "unlimited")"
+                                       : R"(a number, or "unlimited")");
+    }
+  }
+
+  static std::optional<std::uint64_t> limit_value(LimitKind kind, const Node& node) {
+    if (node.kind == Kind::string && node.text == "unlimited") return kUnlimited;
+    if (is_in_bytes(kind)) {
+      if (node.kind == Kind::integer && node.text == "0") return 0;
+      const auto size = node.kind == Kind::string ? parse_bytes(node.text) : std::nullopt;
+      return size ? std::optional(size->count) : std::nullopt;
+    }
+    std::uint64_t value = 0;
+    const std::string& text = node.text;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = code == std::errc{} && end == text.data() + text.size();
+    return node.kind == Kind::integer && whole ? std::optional(value) : std::nullopt;
   }
 
   void autostart() {

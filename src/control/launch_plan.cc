@@ -6,6 +6,7 @@
 #include <climits>
 
 #include "control/messages.h"
+#include "control/users.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
@@ -164,6 +165,9 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   for (auto& variable : own) set_variable(plan.env, {variable.name, std::move(variable.value)});
   if (!service.venv.empty())
     apply_venv(absolute(service.venv, plan.directory), service.env, plan.env);
+  auto rights = resolve_rights(service.rights, service.env, plan.env);
+  if (!rights) return fail(std::move(rights).error());
+  plan.rights = std::move(*rights);
   if (has_address(plan.ready.kind)) GPUWARD_TRY(check_address(plan.ready.address));
   if (plan.live.kind == LiveKind::http) GPUWARD_TRY(check_address(plan.live.address));
   GPUWARD_TRY(check_size(plan));

@@ -137,11 +137,20 @@ void fields(A& a, LogPolicy& v) {
   a(1, v.size), a(2, v.age), a(3, v.total), a(4, v.rate);
 }
 template <class A>
+void fields(A& a, Limit& v) {
+  a(1, v.kind), a(2, v.value);
+}
+template <class A>
+void fields(A& a, LaunchRights& v) {
+  a(1, v.uid), a(2, v.gid), a(3, v.groups), a(4, v.umask), a(5, v.limits), a(6, v.capabilities);
+  a(7, v.no_new_privileges), a(8, v.oom_score_adj), a(9, v.nice);
+}
+template <class A>
 void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
       a(12, v.log_file);
-  a(13, v.cgroup_name), a(16, v.live), a(17, v.log);  // 14 and 15 were used once
+  a(13, v.cgroup_name), a(16, v.live), a(17, v.log), a(18, v.rights);  // 14 and 15 were used once
 }
 template <class A>
 void fields(A& a, Survivor& v) {

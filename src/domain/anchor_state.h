@@ -39,6 +39,7 @@ struct LaunchPlan {
   std::string pid_file;  ///< absolute; empty: none
   std::string log_file;  ///< absolute
   LogPolicy log;
+  LaunchRights rights;
   std::string cgroup_name;  ///< name of its own group below the place found at start
 };
 

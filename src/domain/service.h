@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "domain/rights.h"
 
 namespace gpuward {
 
@@ -101,6 +102,7 @@ struct ServiceModel {
   RestartPolicy restart = RestartPolicy::on_failure;
   Backoff backoff;
   LogPolicy log;
+  Rights rights;
   std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
   bool autostart = true;
 

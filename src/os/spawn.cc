@@ -1,6 +1,7 @@
 #include "os/spawn.h"
 
 #include <linux/sched.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -12,6 +13,7 @@
 #include <csignal>
 #include <cstdint>
 
+#include "os/clock.h"
 #include "os/kernel.h"
 
 namespace gpuward::os {
@@ -61,12 +63,33 @@ bool place_stdio(int from, int to) {
   return ::dup2(from, to) == to;
 }
 
+SpawnStep step_of(RightsStep step) {
+  switch (step) {
+    case RightsStep::limits:
+      return SpawnStep::set_limits;
+    case RightsStep::oom_score_adj:
+      return SpawnStep::set_oom_score_adj;
+    case RightsStep::nice:
+      return SpawnStep::set_nice;
+    case RightsStep::user:
+      return SpawnStep::change_user;
+    case RightsStep::capabilities:
+    case RightsStep::none:
+      break;
+  }
+  return SpawnStep::set_capabilities;
+}
+
 // After clone: only async-signal-safe calls. The parent has one thread, so the heap is sane, but a
 // child that allocates would still dirty pages it shares.
 [[noreturn]] void become(const SpawnPlan& plan, int gate, int report) {
   reset_signals();
   if (!wait_at(gate)) give_up(report, SpawnStep::wait_for_go, EPIPE);
   if (::setsid() < 0) give_up(report, SpawnStep::new_session, errno);
+  if (plan.rights != nullptr) {
+    const auto failed = take_rights(*plan.rights);
+    if (failed != RightsStep::none) give_up(report, step_of(failed), errno);
+  }
   if (plan.directory != nullptr && ::chdir(plan.directory) < 0)
     give_up(report, SpawnStep::change_directory, errno);
   int in = plan.in;
@@ -86,6 +109,16 @@ std::string_view to_string(SpawnStep step) {
       return "make a process";
     case SpawnStep::enter_cgroup:
       return "enter its cgroup";
+    case SpawnStep::set_limits:
+      return "set its limits";
+    case SpawnStep::set_oom_score_adj:
+      return "set its oom_score_adj";
+    case SpawnStep::set_nice:
+      return "set its nice value";
+    case SpawnStep::change_user:
+      return "change to its user";
+    case SpawnStep::set_capabilities:
+      return "set its capabilities";
     case SpawnStep::write_record:
       return "write its record";
     case SpawnStep::wait_for_go:
@@ -210,6 +243,41 @@ Result<Process> start_program(const ProgramPlan& plan) {
     return fail(error);
   }
   return process;
+}
+
+Result<std::string> run_and_read(const std::string& path, std::vector<std::string> args,
+                                 Instant deadline) {
+  auto pipe = make_pipe();
+  if (!pipe) return fail(std::move(pipe).error());
+  ProgramPlan plan;
+  plan.path = path;
+  plan.args = std::move(args);
+  plan.out = pipe->write.get();
+  plan.parent_death_signal = SIGKILL;
+  auto process = start_program(plan);
+  if (!process) return fail(std::move(process).error());
+  pipe->write.close();
+  std::string text;
+  std::array<char, 4096> buffer;
+  bool late = false;
+  while (text.size() < (std::size_t{64} << 10)) {
+    pollfd item{pipe->read.get(), POLLIN, 0};
+    const int ready = ::poll(&item, 1, poll_timeout(deadline));
+    if (ready < 0 && errno == EINTR) continue;
+    late = ready == 0;
+    if (late) break;
+    const ssize_t n = ::read(pipe->read.get(), buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    text.append(buffer.data(), static_cast<std::size_t>(n));
+  }
+  if (late) (void)process->signal(SIGKILL);
+  int status = 0;
+  while (::waitpid(process->pid().number, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (late) return fail(Errc::timed_out, "wait for " + path);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Errc::not_found, "ask " + path);
+  return text;
 }
 
 Result<std::string> sibling_program(std::string_view name) {

@@ -9,6 +9,7 @@
 #include "os/cgroup.h"
 #include "os/fd.h"
 #include "os/process.h"
+#include "os/rights.h"
 
 namespace gpuward::os {
 
@@ -21,6 +22,11 @@ enum class SpawnStep : std::uint8_t {
   change_directory = 4,
   stdio = 5,
   execute = 6,
+  set_limits = 8,
+  set_oom_score_adj = 9,
+  set_nice = 10,
+  change_user = 11,
+  set_capabilities = 12,
   write_record = 7,  ///< the parent's: it could not, and the child, which waited, was let end
 };
 /// "enter the cgroup", "change to its directory", "execute": for messages.
@@ -34,6 +40,7 @@ struct SpawnPlan {
   int out = -1;                     ///< required
   int err = -1;                     ///< required
   const Cgroup* cgroup = nullptr;   ///< null or empty: none
+  const Rights* rights = nullptr;   ///< null: as the parent's
 };
 
 struct SpawnFailure {
@@ -77,6 +84,11 @@ struct ProgramPlan {
   int parent_death_signal = 0;
 };
 Result<Process> start_program(const ProgramPlan& plan);
+
+/// Runs @p path to its end and returns what it printed, at most 64 KiB. Errors: not_found when it
+/// ended with another code than 0, timed_out (it is killed), as exec(2).
+Result<std::string> run_and_read(const std::string& path, std::vector<std::string> args,
+                                 Instant deadline);
 
 /// The absolute path of a program of ours: beside the running one, whatever PATH says.
 Result<std::string> sibling_program(std::string_view name);

@@ -24,7 +24,9 @@ class LogFileTest : public testing::Test {
   std::string path(int number = 0) const {
     return folder_ + "/app.log" + (number == 0 ? "" : "." + std::to_string(number));
   }
-  std::string text(int number = 0) const { return os::read_file(path(number), 16 << 20).value_or("(none)"); }
+  std::string text(int number = 0) const {
+    return os::read_file(path(number), 16 << 20).value_or("(none)");
+  }
   LogFile open(const LogPolicy& policy) {
     auto log = LogFile::open(path(), policy);
     EXPECT_TRUE(log) << log.error().message();

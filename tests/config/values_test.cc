@@ -341,5 +341,65 @@ TEST(Live, SaysWhatIsWrong) {
             Lines{"3:34: 'live.http' and 'live.notify' are both given, expected one of them"});
 }
 
+TEST(Rights, ReadsEveryKey) {
+  const auto service = only_service(
+      "[service.a]\ncommand=[\"x\"]\nuser=\"xray\"\ngroups=[\"video\",\"44\"]\n"
+      "umask=\"0027\"\nlimits={nofile=65536,memlock=\"unlimited\",core=\"1MiB\",stack=0}\n"
+      "caps=[\"net_bind_service\"]\nno_new_privs=true\noom_score_adj=-5\nnice=19\n");
+  const auto& rights = service.rights;
+  EXPECT_EQ(rights.user, "xray");
+  EXPECT_EQ(rights.groups, (std::vector<std::string>{"video", "44"}));
+  EXPECT_EQ(rights.umask, 027U);
+  EXPECT_EQ(rights.limits, (std::vector<Limit>{{LimitKind::nofile, 65536},
+                                               {LimitKind::memlock, kUnlimited},
+                                               {LimitKind::core, 1 << 20},
+                                               {LimitKind::stack, 0}}));
+  EXPECT_EQ(rights.capabilities, std::uint64_t{1} << 10);
+  EXPECT_TRUE(rights.no_new_privileges);
+  EXPECT_EQ(rights.oom_score_adj, -5);
+  EXPECT_EQ(rights.nice, 19);
+}
+
+TEST(Rights, NoCapabilitiesAreNotTheSameAsNoWord) {
+  EXPECT_EQ(only_service("[service.a]\ncommand=[\"x\"]\ncaps=[]\n").rights.capabilities, 0U);
+  EXPECT_FALSE(only_service("[service.a]\ncommand=[\"x\"]\n").rights.capabilities);
+}
+
+TEST(Rights, SaysWhatIsWrong) {
+  EXPECT_EQ(problems_of("umask = \"0899\"\n"),
+            Lines{"3:9: 'umask' is none: '0899', expected octal digits as a string: \"0027\""});
+  EXPECT_EQ(problems_of("caps = [\"fly\"]\n"),
+            Lines{"3:9: unknown capability 'fly', expected a name of capabilities(7), as "
+                  "\"net_bind_service\""});
+  EXPECT_EQ(problems_of("groups = [\"video\"]\n"),
+            Lines{"3:10: 'groups' has no 'user' to belong to, expected user = \"name\" beside it"});
+  EXPECT_EQ(problems_of("nice = 20\n"), Lines{"3:8: 'nice' is no such number, expected -20 to 19"});
+  EXPECT_EQ(problems_of("limits = { nofile = \"64KiB\", core = 5 }\n"),
+            (Lines{"3:21: 'limits.nofile' is no limit, expected a number, or \"unlimited\"",
+                   "3:37: 'limits.core' is no limit, expected a size such as \"64MiB\", 0 or "
+                   "\"unlimited\""}));
+}
+
+TEST(Log, ReadsSizesAndTimes) {
+  const auto service = only_service(
+      "[service.a]\ncommand=[\"x\"]\n"
+      "log={size=\"10MiB\",total=\"200MiB\",age=\"90d\",rate=\"1MiB/s\"}\n");
+  EXPECT_EQ(service.log.size, 10_MiB);
+  EXPECT_EQ(service.log.total, 200_MiB);
+  EXPECT_EQ(service.log.age, std::chrono::days(90));
+  EXPECT_EQ(service.log.rate, 1_MiB);
+}
+
+TEST(Log, SaysWhatIsWrong) {
+  EXPECT_EQ(problems_of("log = { size = \"2GiB\" }\n"),
+            Lines{"3:16: 'log.total' (1.0 GiB) is less than 'log.size' (2.0 GiB), expected size <= "
+                  "total"});
+  EXPECT_EQ(problems_of("log = { rate = \"1MiB\" }\n"),
+            Lines{"3:16: 'log.rate' is no size: '1MiB', expected a size such as \"64MiB/s\", "
+                  "1KiB/s to 1TiB/s"});
+  EXPECT_EQ(problems_of("log = { size = \"1B\" }\n"),
+            Lines{"3:16: 'log.size' is out of range, expected 4KiB to 1TiB"});
+}
+
 }  // namespace
 }  // namespace gpuward::config
