@@ -464,11 +464,29 @@ void Anchor::answer(const AnchorRequest& request) {
       if (!state_.wants_memory_proof || request.generation != life_.generation) return;
       state_.receipt.gpu_bytes_returned = request.bytes;
       return happen(life::MemorySeen{request.proof});
+    case AnchorRequest::What::settings:
+      return take_settings(request.settings);
     case AnchorRequest::What::gpu_held:
       state_.gpu_seen = true;
       state_.gpu_held = request.bytes;
       return update_record();
   }
+}
+
+// In the plan too, so that whoever takes this tree over has them. What a running wait was begun
+// with stays until it has ended.
+void Anchor::take_settings(const LiveSettings& settings) {
+  plan_.ready.within = settings.ready_within;
+  plan_.grace = settings.grace;
+  plan_.restart = settings.restart;
+  plan_.backoff = settings.backoff;
+  plan_.log = settings.log;
+  plan_.live.every = settings.live_every;
+  plan_.live.failures = settings.live_failures;
+  policy_ = {plan_.ready.within, plan_.grace, plan_.restart, plan_.backoff, policy_.jitter};
+  log_.set_policy(plan_.log);
+  watch_.set_pace(plan_.live.every, plan_.live.failures, os::now());
+  update_record();
 }
 
 // Brings state_ up to what is true now.

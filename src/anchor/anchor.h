@@ -70,6 +70,7 @@ class Anchor {
   void write_receipt();
   void finish();
   void answer(const AnchorRequest& request);
+  void take_settings(const LiveSettings& settings);
 
   // What others see.
   void describe();

@@ -22,6 +22,7 @@ class LogFile {
   /// @p path is absolute. Errors: EINVAL for a FIFO, which could be waited on; as open(2).
   static Result<LogFile> open(const std::string& path, const LogPolicy& policy);
 
+  void set_policy(const LogPolicy& policy) { policy_ = policy; }
   void write(std::string_view text, Instant now);
   /// Not written so far, for want of space or by the rate.
   std::uint64_t lost_bytes() const { return lost_total_; }

@@ -37,6 +37,7 @@ class LogPump {
   /// Writes a line of gpuward's own: "[gpuward] TEXT".
   void note(std::string_view text);
 
+  void set_policy(const LogPolicy& policy) { log_.set_policy(policy); }
   /// Looks through what passes for @p ready, which must outlive the pump, and for LogAlarms.
   void look_for(std::string_view ready);
   /// A new process prints from here on: what is left of the old one moves, what it said is

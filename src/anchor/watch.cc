@@ -11,6 +11,12 @@ void Watch::set(const Liveness& live) {
   probe_ = Probe(question_);
 }
 
+void Watch::set_pace(std::chrono::milliseconds every, std::uint32_t failures, Instant now) {
+  live_.every = every;
+  live_.failures = failures;
+  if (active_ && !probe_.active()) due_ = now + every;
+}
+
 void Watch::start(Instant now) {
   active_ = live_.kind != LiveKind::off;
   failures_ = 0;

@@ -15,6 +15,8 @@ class Watch {
  public:
   /// @p live is copied. Call once, where the watch stays from then on.
   void set(const Liveness& live);
+  /// Another pace, from the next question on.
+  void set_pace(std::chrono::milliseconds every, std::uint32_t failures, Instant now);
   void start(Instant now);
   void stop();
 

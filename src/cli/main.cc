@@ -11,6 +11,7 @@
 #include "cli/demo.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
+#include "cli/reload.h"
 #include "cli/run.h"
 #include "cli/service_commands.h"
 #include "config/keys.h"
@@ -32,6 +33,7 @@ struct Options {
   std::string timeout;
   std::string shell;
   bool ps_json = false;
+  bool plan_json = false;
   cli::DemoOptions demo;
 };
 
@@ -94,6 +96,15 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
                  "these files instead of all *.toml of the etc folder");
   up->add_flag("--foreground", options.up.foreground, "do not return: for systemd");
   up->callback([&] { exit_code = cli::up(options.up); });
+
+  auto* plan =
+      app.add_subcommand("plan", "what the configuration files would change; does nothing");
+  plan->add_flag("--json", options.plan_json, "for programs");
+  plan->callback([&] { exit_code = cli::plan(options.plan_json); });
+  auto* reload = app.add_subcommand(
+      "reload", "take over what has changed in the files; no process is touched");
+  reload->add_flag("--json", options.plan_json, "for programs");
+  reload->callback([&] { exit_code = cli::reload(options.plan_json); });
 
   struct Command {
     const char* name;

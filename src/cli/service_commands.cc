@@ -121,7 +121,7 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
   if (!answer) return complain(answer.error());
   if (!answer->error.empty()) std::fprintf(stderr, "gpuward: %s\n", answer->error.c_str());
   if (options.json) std::fputs(stop_json(answer->receipts).c_str(), stdout);
-  print_outcomes(*home, options.json ? WardenAnswer{0, "", {}, {}, {}} : *answer, with_receipts);
+  print_outcomes(*home, options.json ? WardenAnswer{} : *answer, with_receipts);
   if (options.json)
     for (const auto& outcome : answer->outcomes)
       if (outcome.exit_code != 0)

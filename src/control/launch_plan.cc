@@ -7,6 +7,7 @@
 
 #include "control/messages.h"
 #include "control/users.h"
+#include "domain/change.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
@@ -141,6 +142,7 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.backoff = service.backoff;
   plan.pid_file = absolute(service.pid_file, plan.directory);
   plan.log = service.log;
+  plan.mark = process_mark(service);
   plan.log_file =
       home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
 

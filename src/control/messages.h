@@ -2,6 +2,7 @@
 
 #include "control/wire.h"
 #include "domain/anchor_state.h"
+#include "domain/change.h"
 #include "domain/report.h"
 
 // Every message and every record, field by field. A tag is for ever: new fields get new tags.
@@ -47,6 +48,7 @@ struct AnchorRequest {
     restart = 2,
     memory_answer = 3,  ///< to wants_memory_proof of `generation`
     gpu_held = 4,
+    settings = 5,
   };
   What what = What::subscribe;
   bool has_grace = false;
@@ -55,6 +57,7 @@ struct AnchorRequest {
   std::uint32_t generation = 0;
   MemoryProof proof = MemoryProof::not_visible;
   Bytes bytes;
+  LiveSettings settings;
 };
 
 /// A receipt in the anchor's journal.
@@ -75,6 +78,8 @@ struct WardenRequest {
     down = 4,
     wait_autostart = 5,
     start_autostart = 6,  ///< and wait: what was stopped or has failed gets a new try
+    plan = 7,             ///< what `reload` would change
+    reload = 8,
   };
   What what = What::status;
   std::vector<std::string> services;  ///< empty: all
@@ -90,6 +95,16 @@ struct ServiceOutcome {
   bool log_tells = false;  ///< it ran and failed: what it printed last may say why
 };
 
+/// What a reload changes, or would change, about one service.
+struct ServiceChange {
+  enum class Kind : std::uint8_t { added = 0, removed = 1, changed = 2 };
+  std::string service;
+  Kind kind = Kind::changed;
+  std::vector<FieldChange> fields;
+  bool runs = false;   ///< it runs now: what waits, waits for a restart
+  bool stale = false;  ///< its process is made of an older version
+};
+
 /// The warden's one answer.
 struct WardenAnswer {
   static constexpr std::uint8_t kKind = 7;
@@ -98,6 +113,7 @@ struct WardenAnswer {
   std::vector<ServiceOutcome> outcomes;
   std::vector<NamedReceipt> receipts;
   std::optional<StatusReport> status;
+  std::vector<ServiceChange> changes;
 };
 
 /// One look at the cards, from the sentinel.
@@ -150,7 +166,8 @@ void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
       a(12, v.log_file);
-  a(13, v.cgroup_name), a(16, v.live), a(17, v.log), a(18, v.rights);  // 14 and 15 were used once
+  a(13, v.cgroup_name), a(16, v.live), a(17, v.log), a(18, v.rights),
+      a(19, v.mark);  // 14 and 15 were used once
 }
 template <class A>
 void fields(A& a, Survivor& v) {
@@ -187,10 +204,16 @@ void fields(A& a, StateNews& v) {
   a(1, v.state);
 }
 template <class A>
+void fields(A& a, LiveSettings& v) {
+  a(1, v.ready_within), a(2, v.grace), a(3, v.restart), a(4, v.backoff), a(5, v.log),
+      a(6, v.live_every), a(7, v.live_failures);
+}
+template <class A>
 void fields(A& a, AnchorRequest& v) {
   a(1, v.what), a(2, v.has_grace), a(3, v.grace), a(4, v.sees_gpu), a(5, v.generation),
       a(6, v.proof);
   a(7, v.bytes);
+  a(8, v.settings);
 }
 template <class A>
 void fields(A& a, JournalEntry& v) {
@@ -253,8 +276,17 @@ void fields(A& a, WardenRequest& v) {
   a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout);
 }
 template <class A>
+void fields(A& a, FieldChange& v) {
+  a(1, v.field), a(2, v.from), a(3, v.to), a(4, v.effect);
+}
+template <class A>
+void fields(A& a, ServiceChange& v) {
+  a(1, v.service), a(2, v.kind), a(3, v.fields), a(4, v.runs), a(5, v.stale);
+}
+template <class A>
 void fields(A& a, WardenAnswer& v) {
   a(1, v.exit_code), a(2, v.error), a(3, v.outcomes), a(4, v.receipts), a(5, v.status);
+  a(6, v.changes);
 }
 
 }  // namespace gpuward

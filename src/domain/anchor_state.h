@@ -40,6 +40,7 @@ struct LaunchPlan {
   std::string log_file;  ///< absolute
   LogPolicy log;
   LaunchRights rights;
+  std::uint64_t mark = 0;   ///< process_mark() of the service it was made of; 0: not known
   std::string cgroup_name;  ///< name of its own group below the place found at start
 };
 

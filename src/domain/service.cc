@@ -15,6 +15,11 @@ bool wants_port(const ServiceModel& service) {
          (watched && (service.live.address.empty() || asks(service.live.address)));
 }
 
+LiveSettings live_settings(const ServiceModel& service) {
+  return {service.ready.within, service.grace,      service.restart,      service.backoff,
+          service.log,          service.live.every, service.live.failures};
+}
+
 bool is_service_name(std::string_view name) {
   if (name.empty() || name.size() > 64 || name.front() == '-') return false;
   return std::ranges::all_of(name, [](char c) {

@@ -86,6 +86,17 @@ struct LogPolicy {
   friend bool operator==(const LogPolicy&, const LogPolicy&) = default;
 };
 
+/// What of a service may change while its process runs on.
+struct LiveSettings {
+  std::chrono::milliseconds ready_within{60'000};
+  std::chrono::milliseconds grace{10'000};
+  RestartPolicy restart = RestartPolicy::never;
+  Backoff backoff;
+  LogPolicy log;
+  std::chrono::milliseconds live_every{10'000};
+  std::uint32_t live_failures = 3;
+};
+
 /// What an operator wrote about one service, checked, with defaults filled in. Nothing here depends
 /// on the machine: ports are picked and files are looked up when a replica starts.
 struct ServiceModel {
@@ -108,6 +119,8 @@ struct ServiceModel {
 
   friend bool operator==(const ServiceModel&, const ServiceModel&) = default;
 };
+
+LiveSettings live_settings(const ServiceModel& service);
 
 /// Does any word of the command, the readiness address or the environment ask for "{port}"?
 bool wants_port(const ServiceModel& service);

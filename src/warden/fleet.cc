@@ -27,6 +27,57 @@ void Fleet::configure(std::vector<ServiceModel> services) {
   }
 }
 
+std::vector<ServiceChange> Fleet::compare_with(const std::vector<ServiceModel>& services) const {
+  std::vector<ServiceChange> changes;
+  for (const auto& service : services) {
+    const auto at = members_.find(service.name);
+    ServiceChange change;
+    change.service = service.name;
+    if (at == members_.end() || !at->second.model) {
+      change.kind = ServiceChange::Kind::added;
+      changes.push_back(std::move(change));
+      continue;
+    }
+    const Member& member = at->second;
+    change.fields = compare(*member.model, service);
+    change.runs = member.alive;
+    change.stale =
+        member.alive && member.plan.mark != 0 && member.plan.mark != process_mark(service);
+    if (!change.fields.empty() || change.stale) changes.push_back(std::move(change));
+  }
+  for (const auto& [name, member] : members_) {
+    if (!member.model || std::ranges::find(services, name, &ServiceModel::name) != services.end())
+      continue;
+    ServiceChange change;
+    change.service = name;
+    change.kind = ServiceChange::Kind::removed;
+    change.runs = member.alive;
+    changes.push_back(std::move(change));
+  }
+  return changes;
+}
+
+void Fleet::configure_again(std::vector<ServiceModel> services) {
+  std::set<std::string> removed;
+  for (auto& [name, member] : members_) {
+    if (!member.model || std::ranges::find(services, name, &ServiceModel::name) != services.end())
+      continue;
+    member.model.reset();
+    removed.insert(name);
+  }
+  configure(std::move(services));
+  for (auto& [name, member] : members_) {
+    if (!member.model || !member.link) continue;
+    AnchorRequest request;
+    request.what = AnchorRequest::What::settings;
+    request.settings = live_settings(*member.model);
+    (void)member.link->send(request);
+  }
+  std::erase_if(members_, [&](const auto& item) {
+    return removed.contains(item.first) && !item.second.alive && !unowned(item.second);
+  });
+}
+
 Result<void> Fleet::adopt_all() {
   auto folders = control::list_anchors(home_);
   if (!folders) return fail(std::move(folders).error());

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "control/anchors.h"
+#include "control/messages.h"
 #include "control/observe.h"
+#include "domain/change.h"
 #include "domain/memory_proof.h"
 #include "domain/report.h"
 #include "domain/service.h"
@@ -43,6 +45,10 @@ class Fleet {
     bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
 
+    /// Is its process made of another version than the one configured now?
+    bool stale() const {
+      return model && alive && plan.mark != 0 && plan.mark != process_mark(*model);
+    }
     /// Connected, and has said nothing for longer than an anchor needs.
     bool silent(Instant now) const { return alive && !heard && now - connected > kFirstWordWithin; }
   };
@@ -54,6 +60,11 @@ class Fleet {
   void on_change(std::function<void()> handler) { on_change_ = std::move(handler); }
 
   void configure(std::vector<ServiceModel> services);
+  /// What configure_again(@p services) would change, service by service.
+  std::vector<ServiceChange> compare_with(const std::vector<ServiceModel>& services) const;
+  /// Takes @p services for those configured from now on: what may change live changes, what needs a
+  /// new process waits for one, what is written no more runs on, unconfigured.
+  void configure_again(std::vector<ServiceModel> services);
   /// Connects to every living anchor below the run folder, and remembers the dead ones' records.
   Result<void> adopt_all();
 

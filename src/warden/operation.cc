@@ -35,7 +35,9 @@ void Operation::begin(Fleet& fleet) {
         begun = order_stop(fleet, name, *member);
         break;
       case What::wait_autostart:
-      case What::status:
+      case What::status:  // these three are no operations
+      case What::plan:
+      case What::reload:
         break;
     }
     if (!begun) outcomes_[name] = {name, kFailed, begun.error().message()};
@@ -59,7 +61,10 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
   // Its end may not have been told yet.
   const bool down = !up || (state.main && !os::lives(state.main));
   order.restart = what_ == What::restart || down;
+  // Its anchor would start the old version again: it ends for good, and a new one begins.
+  if (what_ == What::restart && member.stale()) order.after_end = true;
   orders_[name] = order;
+  if (member.stale() && what_ == What::restart) return fleet.stop(name);
   return order.restart && !order.after_end ? fleet.restart(name) : Result<void>{};
 }
 
@@ -169,7 +174,10 @@ bool Operation::done(Fleet& fleet, Instant now) {
   for (const auto& name : services_) {
     if (outcomes_.contains(name)) continue;
     const auto at = fleet.members().find(name);
-    if (at == fleet.members().end()) continue;
+    if (at == fleet.members().end()) {
+      outcomes_[name] = {name, kFailed, "it is in no configuration file any more", false};
+      continue;
+    }
     if (auto again = order_again(fleet, name, at->second); !again)
       outcomes_[name] = {name, kFailed, again.error().message()};
     if (outcomes_.contains(name)) continue;

@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "config/problem.h"
+#include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/socket.h"
 
@@ -62,6 +63,46 @@ std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& fi
   return chosen;
 }
 
+config::Parsed Warden::read_files() const {
+  const std::vector<std::filesystem::path> paths(files_.begin(), files_.end());
+  std::error_code ignored;
+  if (!paths.empty()) return config::load_files(paths);
+  // Nothing configured: what `run` started is adopted.
+  return std::filesystem::exists(home_.etc, ignored) ? config::load_folder(home_.etc)
+                                                     : config::Parsed{};
+}
+
+void Warden::choose_autostart(const std::vector<ServiceModel>& services) {
+  autostart_.clear();
+  for (const auto& service : services)
+    if (service.autostart) autostart_.push_back(service.name);
+}
+
+// `plan` and `reload`: nothing at all changes where there is a mistake anywhere.
+WardenAnswer Warden::reconfigure(bool only_plan) {
+  WardenAnswer answer;
+  auto parsed = read_files();
+  if (!parsed.problems.empty()) {
+    answer.exit_code = kFailed;
+    answer.error = render_all(parsed.problems) + "nothing was changed";
+    return answer;
+  }
+  answer.changes = fleet_.compare_with(parsed.services);
+  if (only_plan) return answer;
+  choose_autostart(parsed.services);
+  fleet_.configure_again(std::move(parsed.services));
+  for (const auto& change : answer.changes) {
+    if (change.kind != ServiceChange::Kind::added ||
+        std::ranges::find(autostart_, change.service) == autostart_.end())
+      continue;
+    auto started = fleet_.start(change.service);
+    if (started) continue;
+    answer.exit_code = kFailed;
+    answer.outcomes.push_back({change.service, kFailed, started.error().message(), false});
+  }
+  return answer;
+}
+
 std::optional<std::string> Warden::begin(const std::vector<std::string>& files) {
   began_ = os::now();
   if (auto ready = control::prepare_home(home_); !ready) return ready.error().message();
@@ -70,17 +111,11 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   if (!os::lock(*lock)) return std::string(control::kWardenRuns);
   lock_ = std::move(*lock);
 
-  const auto chosen = chosen_files(files);
-  const std::vector<std::filesystem::path> paths(chosen.begin(), chosen.end());
-  std::error_code ignored;
-  const bool nothing = paths.empty() && !std::filesystem::exists(home_.etc, ignored);
-  auto parsed = nothing ? config::Parsed{}  // nothing configured: what `run` started is adopted
-                : paths.empty() ? config::load_folder(home_.etc)
-                                : config::load_files(paths);
+  files_ = chosen_files(files);
+  auto parsed = read_files();
   if (!parsed.problems.empty())
     return render_all(parsed.problems) + "nothing was started; check with: gpuward check";
-  for (const auto& service : parsed.services)
-    if (service.autostart) autostart_.push_back(service.name);
+  choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));
   if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
 
@@ -180,7 +215,10 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) 
   if (!request) return client->close();
   if (auto found = fleet_.find_newcomers(); !found)
     std::fprintf(stderr, "gpuwardd: %s, ignoring\n", found.error().message().c_str());
-  if (request->what != WardenRequest::What::status) return begin_operation(client, *request);
+  using What = WardenRequest::What;
+  if (request->what == What::plan || request->what == What::reload)
+    return reply(client, reconfigure(request->what == What::plan));
+  if (request->what != What::status) return begin_operation(client, *request);
   WardenAnswer answer;
   answer.status = fleet_.report(request->services);
   for (const auto& name : request->services) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "config/config.h"
 #include "control/home.h"
 #include "os/fd.h"
 #include "warden/fleet.h"
@@ -41,6 +42,9 @@ class Warden {
   void accept();
   void accept_later(const std::string& why);
   void serve(const std::shared_ptr<Link>& client, const wire::Body& body);
+  config::Parsed read_files() const;
+  void choose_autostart(const std::vector<ServiceModel>& services);
+  WardenAnswer reconfigure(bool only_plan);
   std::vector<std::string> chosen_files(const std::vector<std::string>& files) const;
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request);
@@ -60,6 +64,7 @@ class Warden {
   asio::signal_set signals_;
   std::list<Pending> pending_;
   bool advancing_ = false;
+  std::vector<std::string> files_;  ///< read, as chosen when it began; empty: etc/*.toml
   std::vector<std::string> autostart_;
   Instant began_{};
   int exit_code_ = 0;

@@ -1,0 +1,158 @@
+#include "domain/change.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+
+#include "base/units.h"
+
+namespace gpuward {
+namespace {
+
+std::string words(const std::vector<std::string>& list) {
+  std::string text;
+  for (const auto& word : list) {
+    const bool plain = !word.empty() && word.find(' ') == word.npos;
+    text += (text.empty() ? "" : " ") + (plain ? word : "\"" + word + "\"");
+  }
+  return text;
+}
+
+std::string ready_way(const Readiness& ready) {
+  switch (ready.kind) {
+    case ReadyKind::started:
+      return "as soon as it runs";
+    case ReadyKind::tcp:
+      return "tcp " + (ready.address.empty() ? "{port}" : ready.address);
+    case ReadyKind::http:
+      return "http " + ready.address + ready.path;
+    case ReadyKind::notify:
+      return "notify";
+    case ReadyKind::log:
+      return "log \"" + ready.text + "\"";
+  }
+  return {};
+}
+
+std::string live_way(const Liveness& live) {
+  if (live.kind == LiveKind::off) return "off";
+  return live.kind == LiveKind::notify ? "notify" : "http " + live.address + live.path;
+}
+
+std::string policy_name(RestartPolicy policy) {
+  if (policy == RestartPolicy::on_failure) return "on-failure";
+  return policy == RestartPolicy::always ? "always" : "never";
+}
+
+std::string or_none(const std::string& text) {
+  return text.empty() ? "none" : text;
+}
+
+std::string rate_text(Bytes rate) {
+  return rate.count == 0 ? "none" : to_string(rate) + "/s";
+}
+
+std::string rights_text(const Rights& rights) {
+  std::string text = rights.user.empty() ? "" : "user " + rights.user;
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (!rights.groups.empty()) add("groups " + words(rights.groups));
+  if (rights.umask) add("umask " + std::to_string(*rights.umask));
+  for (const auto& limit : rights.limits)
+    add(std::string(to_string(limit.kind)) + " " +
+        (limit.value == kUnlimited ? "unlimited" : std::to_string(limit.value)));
+  if (rights.capabilities) add("caps " + std::to_string(*rights.capabilities));
+  if (rights.no_new_privileges) add("no_new_privs");
+  if (rights.oom_score_adj) add("oom_score_adj " + std::to_string(*rights.oom_score_adj));
+  if (rights.nice) add("nice " + std::to_string(*rights.nice));
+  return or_none(text);
+}
+
+struct Comparer {
+  std::vector<FieldChange> changes{};
+
+  void field(std::string name, const std::string& from, const std::string& to, Effect effect) {
+    if (from != to) changes.push_back({std::move(name), from, to, effect});
+  }
+  template <class Time>
+  void time(std::string name, Time from, Time to, Effect effect = Effect::live) {
+    if (from != to) field(std::move(name), to_string(from), to_string(to), effect);
+  }
+  void env(const std::vector<EnvVar>& from, const std::vector<EnvVar>& to) {
+    std::set<std::string> names;
+    for (const auto& variable : from) names.insert(variable.name);
+    for (const auto& variable : to) names.insert(variable.name);
+    for (const auto& name : names) {
+      const auto before = std::ranges::find(from, name, &EnvVar::name);
+      const auto after = std::ranges::find(to, name, &EnvVar::name);
+      const bool was = before != from.end();
+      const bool is = after != to.end();
+      if (was && is && before->value == after->value) continue;
+      changes.push_back({"env." + name, was ? "set" : "not set",
+                         !is   ? "not set"
+                         : was ? "set to another value"
+                               : "set",
+                         Effect::restart});
+    }
+  }
+};
+
+class Mark {
+ public:
+  void add(std::string_view text) {
+    for (const char c : text) byte(static_cast<unsigned char>(c));
+    byte(0);  // so that two words are not one
+  }
+  std::uint64_t value() const { return hash_ == 0 ? 1 : hash_; }
+
+ private:
+  void byte(unsigned char b) { hash_ = (hash_ ^ b) * 0x100000001b3ULL; }
+  std::uint64_t hash_ = 0xcbf29ce484222325ULL;
+};
+
+}  // namespace
+
+std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel& after) {
+  Comparer c;
+  c.field("command", words(before.command), words(after.command), Effect::restart);
+  c.field("directory", or_none(before.directory), or_none(after.directory), Effect::restart);
+  c.env(before.env, after.env);
+  c.field("venv", or_none(before.venv), or_none(after.venv), Effect::restart);
+  c.field("ready", ready_way(before.ready), ready_way(after.ready), Effect::restart);
+  c.time("ready.within", before.ready.within, after.ready.within);
+  c.field("live", live_way(before.live), live_way(after.live), Effect::restart);
+  c.time("live.every", before.live.every, after.live.every);
+  c.field("live.failures", std::to_string(before.live.failures),
+          std::to_string(after.live.failures), Effect::live);
+  c.time("stop.grace", before.grace, after.grace);
+  c.time("stop.drain", before.drain, after.drain);
+  c.field("restart", policy_name(before.restart), policy_name(after.restart), Effect::live);
+  c.time("backoff.first", before.backoff.first, after.backoff.first);
+  c.time("backoff.max", before.backoff.max, after.backoff.max);
+  c.time("backoff.reset", before.backoff.reset, after.backoff.reset);
+  c.field("log.size", to_string(before.log.size), to_string(after.log.size), Effect::live);
+  c.field("log.total", to_string(before.log.total), to_string(after.log.total), Effect::live);
+  c.time("log.age", before.log.age, after.log.age);
+  c.field("log.rate", rate_text(before.log.rate), rate_text(after.log.rate), Effect::live);
+  c.field("rights", rights_text(before.rights), rights_text(after.rights), Effect::restart);
+  c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
+  c.field("autostart", before.autostart ? "true" : "false", after.autostart ? "true" : "false",
+          Effect::live);
+  return c.changes;
+}
+
+std::uint64_t process_mark(const ServiceModel& service) {
+  Mark mark;
+  for (const auto& word : service.command) mark.add(word);
+  mark.add("|");
+  for (const auto& variable : service.env) {
+    mark.add(variable.name);
+    mark.add(variable.value);
+  }
+  mark.add("|");
+  for (const auto& text : {service.directory, service.venv, ready_way(service.ready),
+                           live_way(service.live), rights_text(service.rights), service.pid_file})
+    mark.add(text);
+  return mark.value();
+}
+
+}  // namespace gpuward

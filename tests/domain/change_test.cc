@@ -1,0 +1,84 @@
+#include "domain/change.h"
+
+#include <gtest/gtest.h>
+
+namespace gpuward {
+namespace {
+
+using namespace std::chrono_literals;
+
+ServiceModel model() {
+  ServiceModel service;
+  service.name = "xray";
+  service.command = {"python", "app.py"};
+  service.env = {{"TOKEN", "secret"}, {"LEVEL", "1"}};
+  return service;
+}
+
+TEST(Compare, NothingChangedIsNothingToSay) {
+  EXPECT_TRUE(compare(model(), model()).empty());
+}
+
+TEST(Compare, SaysWhatHoldsAtOnceAndWhatWaits) {
+  auto after = model();
+  after.command.emplace_back("--fast");
+  after.backoff.max = 30s;
+  const auto changes = compare(model(), after);
+  ASSERT_EQ(changes.size(), 2U);
+  EXPECT_EQ(changes[0].field, "command");
+  EXPECT_EQ(changes[0].from, "python app.py");
+  EXPECT_EQ(changes[0].to, "python app.py --fast");
+  EXPECT_EQ(changes[0].effect, Effect::restart);
+  EXPECT_EQ(changes[1].field, "backoff.max");
+  EXPECT_EQ(changes[1].effect, Effect::live);
+}
+
+TEST(Compare, NeverTellsAValueOfTheEnvironment) {
+  auto after = model();
+  after.env = {{"TOKEN", "other"}, {"NEW", "hidden"}};
+  const auto changes = compare(model(), after);
+  ASSERT_EQ(changes.size(), 3U);
+  std::string all;
+  for (const auto& change : changes) all += change.field + change.from + change.to;
+  for (const char* value : {"secret", "other", "hidden"})
+    EXPECT_EQ(all.find(value), std::string::npos) << all;
+  EXPECT_EQ(changes[1].field, "env.NEW");
+  EXPECT_EQ(changes[1].to, "set");
+}
+
+// What a field does to the mark must be what compare() says of it, or a restart would be forgotten.
+TEST(ProcessMark, ChangesExactlyWithWhatWaitsForARestart) {
+  using Change = void (*)(ServiceModel&);
+  const Change changes[] = {
+      [](ServiceModel& s) { s.command[0] = "python3"; },
+      [](ServiceModel& s) { s.command = {"python app.py"}; },
+      [](ServiceModel& s) { s.directory = "/srv"; },
+      [](ServiceModel& s) { s.env[0].value = "x"; },
+      [](ServiceModel& s) { s.venv = "/v"; },
+      [](ServiceModel& s) { s.ready.kind = ReadyKind::notify; },
+      [](ServiceModel& s) { s.ready.within = 5s; },
+      [](ServiceModel& s) { s.live.kind = LiveKind::notify; },
+      [](ServiceModel& s) { s.live.every = 5s; },
+      [](ServiceModel& s) { s.live.failures = 9; },
+      [](ServiceModel& s) { s.grace = 1s; },
+      [](ServiceModel& s) { s.drain = 1s; },
+      [](ServiceModel& s) { s.restart = RestartPolicy::always; },
+      [](ServiceModel& s) { s.backoff.first = 2s; },
+      [](ServiceModel& s) { s.log.rate = Bytes{5000}; },
+      [](ServiceModel& s) { s.rights.user = "xray"; },
+      [](ServiceModel& s) { s.rights.nice = 3; },
+      [](ServiceModel& s) { s.pid_file = "/run/x.pid"; },
+      [](ServiceModel& s) { s.autostart = false; },
+  };
+  for (const auto change : changes) {
+    auto after = model();
+    change(after);
+    const auto found = compare(model(), after);
+    ASSERT_EQ(found.size(), 1U);
+    EXPECT_EQ(found[0].effect == Effect::restart, process_mark(model()) != process_mark(after))
+        << found[0].field;
+  }
+}
+
+}  // namespace
+}  // namespace gpuward
