@@ -25,7 +25,10 @@ namespace {
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
-constexpr int kLastWords = 8;  // pieces of 16 KiB of output that are read when main has ended
+// Without a check a service is ready when it has run this long: most mistakes end it sooner.
+constexpr auto kRunsFor = std::chrono::milliseconds(200);
+constexpr int kWordsAtOnce = 32;  // notifications
+constexpr int kLastWords = 8;     // pieces of 16 KiB of output that are read when main has ended
 constexpr auto kListenAgain = std::chrono::milliseconds(200);
 constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
@@ -80,7 +83,8 @@ int Anchor::run() {
 Instant Anchor::next_wake() const {
   const Instant probe = exec_report_ ? os::kNever : probe_.next();  // asked once it is executed
   const Instant listen = os::now() < listen_again_ ? listen_again_ : os::kNever;
-  return std::min({deadline(life_), probe, watch_.next(), recheck_, memory_by_, look_, listen});
+  return std::min(
+      {deadline(life_), probe, watch_.next(), recheck_, memory_by_, look_, listen, runs_by_});
 }
 
 void Anchor::wait() {
@@ -142,9 +146,13 @@ void Anchor::carry_output() {
   log_.pump();
   const bool worse = log_.alarm() > state_.alarm;
   if (worse) state_.alarm = log_.alarm();
+  check_log();
+  if (worse || lost_before_ + log_.lost_bytes() > 2 * state_.lost_log_bytes) publish();
+}
+
+void Anchor::check_log() {
   if (plan_.ready.kind == ReadyKind::log && log_.saw_ready() && !exec_report_)
     become_ready("it printed the text of 'ready.log'");
-  if (worse || log_.lost_bytes() > 2 * state_.lost_log_bytes) publish();
 }
 
 void Anchor::reap() {
@@ -192,9 +200,8 @@ void Anchor::check_exec_report() {
       return;
     case os::ExecState::done:
       exec_report_.close();
-      if (plan_.ready.kind == ReadyKind::started)
-        become_ready("it was started; no readiness check is set");
-      return;
+      if (plan_.ready.kind == ReadyKind::started) runs_by_ = os::now() + kRunsFor;
+      return check_log();  // it may have printed its text already
     case os::ExecState::failed:
       exec_report_.close();
       return spawn_failed(failure);
@@ -223,10 +230,15 @@ void Anchor::check_life() {
   if (auto lost = watch_.advance(os::now())) happen(life::LivenessLost{*lost});
 }
 
-// Anybody may send to the socket: only the tree's own word counts.
+// Anybody may send to the socket: only the tree's own word counts, and a flood waits its turn. Who
+// has said its word and is gone is believed by its user alone.
 void Anchor::hear() {
-  while (const auto word = notify_.read()) {
-    if (!tree_.contains(word->sender)) continue;
+  const uid_t user = rights_.change_user ? rights_.uid : ::geteuid();
+  for (int words = 0; words < kWordsAtOnce; ++words) {
+    const auto word = notify_.read();
+    if (!word) return;
+    if (word->uid != user && word->uid != 0) continue;
+    if (!tree_.contains(word->sender) && os::read_stat(word->sender)) continue;
     if (word->ready && plan_.ready.kind == ReadyKind::notify) become_ready("it said READY=1");
     if (word->watchdog) watch_.heard(os::now());
     if (word->stopping) watch_.stop();
@@ -244,6 +256,10 @@ void Anchor::check_deadline() {
   const Instant now = os::now();
   if (probe_.active() && now >= probe_.next()) check_probe();
   if (now >= watch_.next()) check_life();
+  if (now >= runs_by_) {
+    runs_by_ = os::kNever;
+    become_ready("it runs; no readiness check is set");
+  }
   if (now >= recheck_) {
     recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
     recheck_ = now + recheck_pause_;
@@ -312,6 +328,7 @@ void Anchor::perform(life::Action action) {
       if (std::holds_alternative<life::Starting>(life_.state)) probe_.start(os::now());
       return;
     case life::Action::stop_probing:
+      runs_by_ = os::kNever;
       watch_.stop();
       return probe_.stop();
     case life::Action::watch:
@@ -392,6 +409,7 @@ void Anchor::spawn_failed(const os::SpawnFailure& failure) {
 
 void Anchor::note_tree() {
   ending_began_ = os::now();
+  tree_.find_marked();
   state_.receipt = Receipt{};
   state_.receipt.generation = life_.generation;
   state_.receipt.only_seen = state_.doubt;
@@ -445,6 +463,7 @@ void Anchor::finish() {
   over_ = true;
   forget_main();
   log_.drain();
+  log_.tell_loss();
   tree_.remove();
   publish();
   ::unlinkat(dir_.get(), "control", 0);
@@ -465,7 +484,8 @@ void Anchor::answer(const AnchorRequest& request) {
       state_.receipt.gpu_bytes_returned = request.bytes;
       return happen(life::MemorySeen{request.proof});
     case AnchorRequest::What::settings:
-      return take_settings(request.settings);
+      if (request.settings) take_settings(*request.settings);
+      return;
     case AnchorRequest::What::gpu_held:
       state_.gpu_seen = true;
       state_.gpu_held = request.bytes;
@@ -500,7 +520,7 @@ void Anchor::describe() {
   if (!main_) state_.main = ProcessId{};
   state_.next_ns =
       state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
-  state_.lost_log_bytes = log_.lost_bytes();
+  state_.lost_log_bytes = lost_before_ + log_.lost_bytes();
   state_.stop_asked = stops_for_good(life_);
   state_.restart_asked = restarts_by_order(life_);
 }

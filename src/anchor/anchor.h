@@ -37,7 +37,9 @@ class Anchor {
  private:
   Anchor() = default;
 
-  static Result<Anchor> prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher);
+  // @p last: what the dead anchor of a living tree left; null for a new one.
+  static Result<Anchor> prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher,
+                                       const AnchorState* last);
   Result<void> open_doors();
   void settle_rights();
 
@@ -51,6 +53,7 @@ class Anchor {
   void forget_main();
   void check_probe();
   void check_life();
+  void check_log();
   void hear();
   void become_ready(std::string_view evidence);
   void check_empty();
@@ -108,7 +111,9 @@ class Anchor {
   Duration recheck_pause_{};
   Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it
   Instant looked_{};
-  Instant listen_again_{};  // when descriptors were short
+  std::uint64_t lost_before_ = 0;  // bytes of output, by earlier anchors of this tree
+  Instant runs_by_ = os::kNever;   // when it has run long enough to be ready
+  Instant listen_again_{};         // when descriptors were short
   Duration look_pause_{};
   bool stirred_ = false;            // the service did something since the last look
   Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory

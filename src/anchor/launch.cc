@@ -7,6 +7,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <optional>
@@ -17,6 +18,18 @@
 
 namespace gpuward::anchor {
 namespace {
+
+// @p prefix and 32 hexadecimal digits that nobody can guess.
+std::optional<std::string> random_name(std::string_view prefix) {
+  std::array<unsigned char, 16> bytes{};
+  if (::getrandom(bytes.data(), bytes.size(), 0) != std::ssize(bytes)) return std::nullopt;
+  std::string name(prefix);
+  for (const auto byte : bytes) {
+    name += "0123456789abcdef"[byte >> 4];
+    name += "0123456789abcdef"[byte & 15];
+  }
+  return name;
+}
 
 std::optional<int> resource_of(LimitKind kind) {
   switch (kind) {
@@ -55,16 +68,17 @@ Result<os::Fd> watch_signals() {
 
 // The living tree that a dead anchor left.
 Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
+  if (last.main) members.push_back(last.main);  // it may have left the cgroup
   if (last.cgroup.empty()) {
-    if (last.main) members.push_back(last.main);
-    Tree tree = Tree::taken_over({}, members);
+    Tree tree = Tree::taken_over({}, members, last.tree_variable);
     if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
     return tree;
   }
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(last.cgroup_kind),
                                 std::string(last.cgroup.view()));
-  if (!group) return fail(std::move(group).error());
-  Tree tree = Tree::taken_over(std::move(*group), members);
+  if (!group && group.error().code.value() != ENOENT) return fail(std::move(group).error());
+  if (!group) group = os::Cgroup();  // somebody removed it, which the kernel allows for empty ones
+  Tree tree = Tree::taken_over(std::move(*group), members, last.tree_variable);
   if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
   return tree;
 }
@@ -113,7 +127,8 @@ Result<Tree> contain(const LaunchPlan& plan, AnchorState* state) {
 
 }  // namespace
 
-Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
+Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher,
+                                      const AnchorState* last) {
   Anchor anchor;
   anchor.plan_ = std::move(plan);
   anchor.dir_ = std::move(dir);
@@ -136,11 +151,24 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   anchor.argv_.push_back(nullptr);
   for (const auto& variable : p.env)
     anchor.env_text_.push_back(variable.name + "=" + variable.value);
-  if (p.ready.kind == ReadyKind::notify || p.live.kind == LiveKind::notify) {
-    auto notify = NotifySocket::open(anchor.dir_);
-    if (!notify) return fail(std::move(notify).error());
-    anchor.notify_ = std::move(*notify);
-    anchor.env_text_.push_back("NOTIFY_SOCKET=" + std::string(anchor.notify_.name().view()));
+  const bool notifies = p.ready.kind == ReadyKind::notify || p.live.kind == LiveKind::notify;
+  if (last == nullptr) {
+    auto variable = random_name("GPUWARD_TREE=");
+    auto notify_name = random_name("@gpuward/");
+    if (!variable || !notify_name) return fail(last_error("make a random name"));
+    anchor.state_.tree_variable = Text<48>(*variable);
+    if (notifies) anchor.state_.notify_name = Text<64>(*notify_name);
+  } else {
+    anchor.state_.tree_variable = last->tree_variable;
+    anchor.state_.notify_name = last->notify_name;
+  }
+  anchor.env_text_.emplace_back(anchor.state_.tree_variable.view());
+  if (notifies) {
+    auto notify = NotifySocket::open(anchor.state_.notify_name);
+    // A tree that lives is not left alone because somebody sits on its name: it is only not heard.
+    if (!notify && last == nullptr) return fail(std::move(notify).error());
+    if (notify) anchor.notify_ = std::move(*notify);
+    anchor.env_text_.push_back("NOTIFY_SOCKET=" + std::string(anchor.state_.notify_name.view()));
   }
   if (p.live.kind == LiveKind::notify)
     anchor.env_text_.push_back("WATCHDOG_USEC=" +
@@ -188,8 +216,8 @@ Result<void> Anchor::open_doors() {
 }
 
 Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
-  auto anchor =
-      prepare_common(std::move(plan), std::move(dir), std::move(lock), std::move(launcher));
+  auto anchor = prepare_common(std::move(plan), std::move(dir), std::move(lock),
+                               std::move(launcher), nullptr);
   if (!anchor) return anchor;
   GPUWARD_TRY(refuse_if_populated(anchor->dir_, anchor->boot_id_));
   auto tree = contain(anchor->plan_, &anchor->state_);
@@ -207,8 +235,8 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   if (!record) return fail(std::move(record).error());
   const AnchorState last = record->state;
   const bool restored = record->ever_restored;
-  auto anchor =
-      prepare_common(std::move(record->plan), std::move(dir), std::move(lock), std::move(launcher));
+  auto anchor = prepare_common(std::move(record->plan), std::move(dir), std::move(lock),
+                               std::move(launcher), &last);
   if (!anchor) return anchor;
   if (anchor->boot_id_ != record->boot_id)
     return fail(Errc::refused, "adopt a tree from before a reboot");
@@ -225,6 +253,7 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   anchor->ever_restored_ = restored;
   anchor->tree_ = std::move(*tree);
   anchor->adopted_ = true;
+  anchor->lost_before_ = last.lost_log_bytes;
   anchor->life_.generation = last.generation;
   anchor->life_.failures = last.failures;
   anchor->life_.ever_ready = last.phase != Phase::starting || last.failures != 0;
@@ -239,13 +268,16 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
 // that the tree ends, whatever is left of it.
 void Anchor::resume() {
   const bool was_over = is_over(state_.phase);  // then what lives on was to be gone
-  const bool unready = state_.phase == Phase::starting && plan_.ready.kind != ReadyKind::started;
-  if (unready) {
+  const bool told = plan_.ready.kind == ReadyKind::started || plan_.ready.kind == ReadyKind::notify;
+  if (state_.phase == Phase::starting && !told) {
     life_.state = life::Starting{os::now() + plan_.ready.within};
     probe_.start(os::now());
   } else {
+    // Whether READY=1 was said while nobody listened cannot be known: that is no reason to end it.
+    if (state_.phase == Phase::starting && plan_.ready.kind == ReadyKind::notify)
+      state_.ready_evidence = "taken over while starting; it may have said READY=1";
     life_.state = life::Ready{os::now()};
-    watch_.start(os::now());
+    watch_.resume(os::now());
   }
   state_.phase = phase_of(life_);
   log_.note("a new anchor took the tree over");

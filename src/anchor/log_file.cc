@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <ctime>
 
@@ -32,6 +33,15 @@ struct CString {
   char bytes[N + 1] = {};
 };
 
+// By a path on the stack: this is done while a service runs, too.
+Result<os::Fd> open_folder(const std::string& path) {
+  char folder[PATH_MAX] = "/";
+  const auto slash = path.rfind('/');
+  if (slash >= sizeof folder) return fail(error_from(ENAMETOOLONG, "open the folder of", path));
+  if (slash != 0) path.copy(folder, slash);
+  return os::Fd::open(folder, O_PATH | O_DIRECTORY);
+}
+
 }  // namespace
 
 Result<os::Fd> LogFile::open_current() const {
@@ -47,11 +57,11 @@ Result<os::Fd> LogFile::open_current() const {
 Result<LogFile> LogFile::open(const std::string& path, const LogPolicy& policy) {
   LogFile log;
   log.policy_ = policy;
-  const auto slash = path.rfind('/');
-  auto folder = os::Fd::open(slash == 0 ? "/" : path.substr(0, slash), O_PATH | O_DIRECTORY);
+  log.path_ = path;
+  auto folder = open_folder(path);
   if (!folder) return fail(std::move(folder).error());
   log.folder_ = std::move(*folder);
-  log.name_ = Text<256>(std::string_view(path).substr(slash + 1));
+  log.name_ = Text<256>(std::string_view(path).substr(path.rfind('/') + 1));
   auto file = log.open_current();
   if (!file) return fail(std::move(file).error());
   struct stat info{};
@@ -69,14 +79,13 @@ void LogFile::reopen_if_moved(Instant now) {
   looked_ = now;
   struct stat there{};
   struct stat ours{};
-  const CString path(name_);
-  const bool same = ::fstatat(folder_.get(), path.bytes, &there, 0) == 0 &&
-                    ::fstat(file_.get(), &ours) == 0 && there.st_ino == ours.st_ino &&
-                    there.st_dev == ours.st_dev;
+  const bool same = ::stat(path_.c_str(), &there) == 0 && ::fstat(file_.get(), &ours) == 0 &&
+                    there.st_ino == ours.st_ino && there.st_dev == ours.st_dev;
   if (same) {
     size_ = static_cast<std::uint64_t>(ours.st_size);  // it may have been emptied
     return;
   }
+  if (auto folder = open_folder(path_)) folder_ = std::move(*folder);  // it too may be another one
   auto file = open_current();
   if (!file) return;
   file_ = std::move(*file);
@@ -142,10 +151,10 @@ void LogFile::lose(std::string_view text, bool by_rate) {
   loss_.bytes += text.size();
   loss_.lines += static_cast<std::uint64_t>(std::ranges::count(text, '\n'));
   loss_.by_rate = by_rate;
+  loss_.mid_line = by_rate && !text.ends_with('\n');
   lost_total_ += text.size();
 }
 
-// Says in the log what is missing in it; true when nothing is.
 bool LogFile::tell_loss() {
   if (loss_.bytes == 0) return true;
   Text<200> notice(at_line_start_ ? "[gpuward] " : "\n[gpuward] ");
@@ -183,6 +192,13 @@ void LogFile::write(std::string_view text, Instant now) {
   reopen_if_moved(now);
   const bool full = plain_ && size_ >= policy_.size.count;
   if (full && (at_line_start_ || size_ >= policy_.size.count + kLongestTail)) rotate();
+  if (loss_.mid_line) {  // the rest of a line whose beginning is missing
+    const auto end = text.find('\n');
+    const auto rest = text.substr(0, end == text.npos ? end : end + 1);
+    lose(rest, true);
+    text.remove_prefix(rest.size());
+    if (text.empty()) return;
+  }
   const std::size_t count = allowed(text, now);
   if (count != 0) {
     (void)tell_loss();

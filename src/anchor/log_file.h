@@ -24,6 +24,8 @@ class LogFile {
 
   void set_policy(const LogPolicy& policy) { policy_ = policy; }
   void write(std::string_view text, Instant now);
+  /// Says in the log what is missing in it; true when nothing is any more.
+  bool tell_loss();
   /// Not written so far, for want of space or by the rate.
   std::uint64_t lost_bytes() const { return lost_total_; }
 
@@ -32,6 +34,7 @@ class LogFile {
     std::uint64_t bytes = 0;  // since the last notice
     std::uint64_t lines = 0;
     bool by_rate = false;
+    bool mid_line = false;  // the last byte was not the end of its line
   };
   Result<os::Fd> open_current() const;
   void reopen_if_moved(Instant now);
@@ -39,10 +42,10 @@ class LogFile {
   void remove_old();
   std::size_t allowed(std::string_view text, Instant now);
   void lose(std::string_view text, bool by_rate);
-  bool tell_loss();
   bool append(std::string_view text);
 
   LogPolicy policy_;
+  std::string path_;
   os::Fd folder_;
   Text<256> name_;
   os::Fd file_;

@@ -74,9 +74,14 @@ bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
   if (teed > 0) {
     const ssize_t n = ::read(copy_read_.get(), buffer.data(), static_cast<std::size_t>(teed));
     if (n <= 0) return false;
-    scan.feed({buffer.data(), static_cast<std::size_t>(n)});
-    log_.write({buffer.data(), static_cast<std::size_t>(n)}, os::now());
-    consume(fifo, static_cast<std::size_t>(n));
+    // What was cut off in the middle of a line waits for the rest: the other stream may come
+    // between.
+    std::string_view text(buffer.data(), static_cast<std::size_t>(n));
+    const auto end = text.rfind('\n');
+    if (text.size() == kChunk && end != text.npos) text = text.substr(0, end + 1);
+    scan.feed(text);
+    log_.write(text, os::now());
+    consume(fifo, text.size());
     return true;
   }
   if (teed < 0 &&

@@ -37,6 +37,8 @@ class LogPump {
   /// Writes a line of gpuward's own: "[gpuward] TEXT".
   void note(std::string_view text);
 
+  /// Says in the log what is missing in it, if it can.
+  void tell_loss() { (void)log_.tell_loss(); }
   void set_policy(const LogPolicy& policy) { log_.set_policy(policy); }
   /// Looks through what passes for @p ready, which must outlive the pump, and for LogAlarms.
   void look_for(std::string_view ready);

@@ -1,7 +1,6 @@
 #include "anchor/notify.h"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <array>
@@ -27,14 +26,9 @@ void read_lines(std::string_view text, NotifySocket::Word& word) {
 
 }  // namespace
 
-Result<NotifySocket> NotifySocket::open(const os::Fd& dir) {
-  struct stat info{};
-  if (::fstat(dir.get(), &info) < 0) return fail(last_error("stat the anchor's folder"));
+Result<NotifySocket> NotifySocket::open(const Text<64>& name) {
+  if (name.size() < 2) return fail(Errc::invalid, "bind a notification socket without a name");
   NotifySocket made;
-  made.name_ = Text<64>("@gpuward/");
-  made.name_.append_number(static_cast<long long>(info.st_dev))
-      .append("-")
-      .append_number(static_cast<long long>(info.st_ino));
   made.socket_ = os::Fd::take(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!made.socket_) return fail(last_error("make a socket"));
   const int on = 1;
@@ -42,12 +36,12 @@ Result<NotifySocket> NotifySocket::open(const os::Fd& dir) {
     return fail(last_error("ask who sends notifications"));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const auto rest = made.name_.view().substr(1);  // the "@" stands for a NUL byte
+  const auto rest = name.view().substr(1);  // the "@" stands for a NUL byte
   rest.copy(address.sun_path + 1, rest.size());
   const auto length = offsetof(sockaddr_un, sun_path) + 1 + rest.size();
   if (::bind(made.socket_.get(), reinterpret_cast<const sockaddr*>(&address),
              static_cast<socklen_t>(length)) < 0)
-    return fail(last_error("bind the notification socket", made.name_));
+    return fail(last_error("bind the notification socket", name));
   return made;
 }
 
@@ -72,6 +66,7 @@ std::optional<NotifySocket::Word> NotifySocket::read() const {
       ucred sender{};
       std::memcpy(&sender, CMSG_DATA(part), sizeof sender);
       word.sender = Pid{sender.pid};
+      word.uid = sender.uid;
     } else if (part->cmsg_type == SCM_RIGHTS) {
       const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
       for (std::size_t at = 0; at < count; ++at) {

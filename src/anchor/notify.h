@@ -10,18 +10,18 @@
 namespace gpuward::anchor {
 
 /// Where a service tells about itself: the datagram socket of sd_notify(3). Abstract, so that it
-/// needs no folder the service could reach, and named after the anchor's folder, so that the next
-/// anchor of the same tree has the same one.
+/// needs no folder the service could reach; of a random name that stands in the record, so that the
+/// next anchor of the same tree has the same one.
 class NotifySocket {
  public:
-  static Result<NotifySocket> open(const os::Fd& dir);
+  /// @p name: "@" and the rest.
+  static Result<NotifySocket> open(const Text<64>& name);
 
   int fd() const { return socket_.get(); }
-  /// For NOTIFY_SOCKET: "@gpuward/66306-1234".
-  const Text<64>& name() const { return name_; }
 
   struct Word {
-    Pid sender;  ///< by the kernel's word; whether it is one of ours is for the caller to see
+    Pid sender;     ///< by the kernel's word; whether it is one of ours is for the caller to see
+    uid_t uid = 0;  ///< likewise
     bool ready = false;
     bool stopping = false;
     bool watchdog = false;
@@ -32,7 +32,6 @@ class NotifySocket {
 
  private:
   os::Fd socket_;
-  Text<64> name_;
 };
 
 }  // namespace gpuward::anchor

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMostWalked = 4096;  // what is beyond comes up as its parents end
 constexpr std::size_t kMostInherited = 1024;
-constexpr int kMostAncestors = 1024;
+constexpr int kMostAncestors = 64;  // asked for each notification
 
 Pid self() {
   return Pid{::getpid()};
@@ -55,13 +55,29 @@ Tree Tree::fresh(os::Cgroup cgroup) {
   return tree;
 }
 
-Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited) {
+Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited,
+                      std::string_view variable) {
   Tree tree = fresh(std::move(cgroup));
   tree.taken_over_ = true;
+  tree.variable_ = Text<48>(variable);
   tree.inherited_.reserve(std::max(inherited.size(), kMostInherited));
   for (const auto& id : inherited)
     if (!has(tree.inherited_, id)) tree.inherited_.push_back(id);
+  tree.find_marked();
   return tree;
+}
+
+void Tree::find_marked() {
+  if (!taken_over_ || variable_.empty()) return;
+  (void)os::for_each_process([&](Pid pid) {
+    auto process = os::Process::open(pid);  // held while its environment is read
+    if (process && os::environment_has(pid, variable_) && process->alive()) inherit(*process);
+  });
+}
+
+void Tree::inherit(const os::Process& process) const {
+  const bool known = (cgroup_ && cgroup_.holds(process.pid())) || has(inherited_, process.id());
+  if (!known && inherited_.size() < inherited_.capacity()) inherited_.push_back(process.id());
 }
 
 // Calls @p meet(child, ended) for each child of @p parent that is one while it is held and @p
@@ -113,8 +129,7 @@ void Tree::for_each_inherited(Visit&& visit) const {
 // What a member of a taken-over cgroup started, and what has left the cgroup since.
 void Tree::inherit_strays_of(const os::Process& member) const {
   for_each_own_child(member, [&](const os::Process& child, bool ended) {
-    const bool known = ended || cgroup_.holds(child.pid()) || has(inherited_, child.id());
-    if (!known && inherited_.size() < inherited_.capacity()) inherited_.push_back(child.id());
+    if (!ended) inherit(child);
   });
 }
 

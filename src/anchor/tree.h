@@ -27,7 +27,10 @@ class Tree {
   /// A new one. @p cgroup may be empty: then it is held by descent alone.
   static Tree fresh(os::Cgroup cgroup);
   /// That of a dead anchor, which had left the list @p inherited.
-  static Tree taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited);
+  /// Who carries @p variable in its environment was started by it and belongs to it too, wherever
+  /// it has gone since: a random one, that nobody has by chance.
+  static Tree taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited,
+                         std::string_view variable);
 
   const os::Cgroup& cgroup() const { return cgroup_; }
   /// Must the owner ask whether it has ended, because nothing will tell?
@@ -41,6 +44,10 @@ class Tree {
   bool look();
   /// The list of the last look(), at most kMostSeen.
   const std::vector<ProcessId>& seen() const { return seen_; }
+
+  /// Of a tree that was taken over: looks for those who carry its variable. Reads every process of
+  /// this machine: for its beginning and its end.
+  void find_marked();
 
   /// Somebody removed the cgroup: stops watching it, so that poll is quiet.
   void forget_if_gone();
@@ -86,9 +93,11 @@ class Tree {
   template <class Visit>
   void for_each_inherited(Visit&& visit) const;
   void inherit_strays_of(const os::Process& member) const;
+  void inherit(const os::Process& process) const;
 
   os::Cgroup cgroup_;
   bool taken_over_ = false;
+  Text<48> variable_;
   std::vector<ProcessId> seen_;
   std::vector<ProcessId> last_seen_;
   mutable std::vector<ProcessId> walked_;     // of one walk; room for kMostWalked

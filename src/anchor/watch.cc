@@ -14,13 +14,18 @@ void Watch::set(const Liveness& live) {
 void Watch::set_pace(std::chrono::milliseconds every, std::uint32_t failures, Instant now) {
   live_.every = every;
   live_.failures = failures;
-  if (active_ && !probe_.active()) due_ = now + every;
+  if (active_ && !probe_.active() && due_ != Instant::max()) due_ = now + every;
 }
 
 void Watch::start(Instant now) {
   active_ = live_.kind != LiveKind::off;
   failures_ = 0;
   due_ = now + live_.every;
+}
+
+void Watch::resume(Instant now) {
+  start(now);
+  if (live_.kind == LiveKind::notify) due_ = Instant::max();
 }
 
 void Watch::stop() {
@@ -54,13 +59,16 @@ std::optional<Reason> Watch::ask(Instant now) {
   }
   const bool answered = probe_.advance(now);
   if (!answered && probe_.refused() == 0) return std::nullopt;
+  const Text<40> failure = probe_.failure();
   probe_.stop();
   due_ = now + live_.every;
   failures_ = answered ? 0 : failures_ + 1;
   if (failures_ < live_.failures) return std::nullopt;
   Reason reason("GET ");
   reason.append(std::string_view(live_.path).substr(0, 60)).append(" failed ");
-  reason.append_number(failures_).append(failures_ == 1 ? " time" : " times in a row");
+  reason.append_number(failures_).append(failures_ == 1 ? " time: it "
+                                                        : " times in a row; it last ");
+  reason.append(failure);
   return reason;
 }
 

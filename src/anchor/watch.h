@@ -18,6 +18,9 @@ class Watch {
   /// Another pace, from the next question on.
   void set_pace(std::chrono::milliseconds every, std::uint32_t failures, Instant now);
   void start(Instant now);
+  /// Of a service that was taken over: its WATCHDOG=1 counts from the first that is heard. One that
+  /// keeps a connection to the dead anchor's socket is not heard any more.
+  void resume(Instant now);
   void stop();
 
   int fd() const { return probe_.fd(); }

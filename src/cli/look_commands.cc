@@ -19,6 +19,7 @@
 #include "config/machine_check.h"
 #include "config/problem.h"
 #include "control/observe.h"
+#include "domain/exit_code.h"
 #include "os/clock.h"
 
 namespace gpuward::cli {
@@ -197,6 +198,12 @@ int logs(const LogsOptions& options) {
   const auto home = home_or_complain(&code);
   if (!home) return code;
   const std::string path = home->log + "/" + options.service + ".log";
+  if (::access(path.c_str(), F_OK) < 0) {
+    std::fprintf(stderr,
+                 "gpuward: %s: has printed nothing yet, or is no service\nrun: gpuward status\n",
+                 options.service.c_str());
+    return kFailed;
+  }
   if (::access(path.c_str(), R_OK) < 0) return complain(last_error("read the log", path));
   auto log = LogFollower::before_end(path, options.lines);
   if (!log) return complain(log.error());

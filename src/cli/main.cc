@@ -63,6 +63,7 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
   logs->add_option("service", options.logs.service)->required()->check(service_name());
   logs->add_flag("-f,--follow", options.logs.follow, "go on as it prints");
   logs->add_option("-n,--lines", options.logs.lines, "how many lines to begin with")
+      ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();
   logs->callback([&] { exit_code = cli::logs(options.logs); });
 
@@ -140,7 +141,10 @@ bool knows_or_complains(const CLI::App& app, const std::string& word) {
   for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
     known.push_back(command->get_name());
   if (std::ranges::find(known, word) != known.end()) return true;
-  const auto near = config::nearest(word, known);
+  const auto begins = [&](std::string_view name) { return name.starts_with(word); };
+  const auto first = std::ranges::find_if(known, begins);
+  const bool only = first != known.end() && std::ranges::count_if(known, begins) == 1;
+  const auto near = only ? *first : config::nearest(word, known);
   std::fprintf(stderr, "gpuward: unknown command '%s'%s%s%s\nrun: gpuward --help\n",
                printable(word).c_str(), near.empty() ? "" : "; did you mean '",
                std::string(near).c_str(), near.empty() ? "" : "'?");
@@ -177,6 +181,10 @@ int main(int argc, char** argv) {
       ->default_str("none");
   run_command->add_option("command", run.command, "after --: the command and its arguments")
       ->required();
+  run_command->footer(
+      "Its standard input is /dev/null. Ctrl-C sends TERM to its whole tree and KILL after the "
+      "grace;\n"
+      "a second Ctrl-C ends the grace.");
   run_command->callback([&] { exit_code = cli::run(run); });
   add_services(app, options, exit_code);
   add_looks(app, options, exit_code);
@@ -191,6 +199,9 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
+    const bool ran = argc > 2 && argv[1] == std::string_view("run");
+    if (code != 0 && ran && std::find(argv, argv + argc, std::string_view("--")) == argv + argc)
+      std::fputs("put -- before the command: gpuward run [OPTIONS] -- COMMAND ARGUMENTS\n", stderr);
     return code == 0 ? 0 : kUsage;
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

@@ -184,10 +184,23 @@ int adopt_if_unowned(const control::AnchorFolder& folder) {
   auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
   if (!view || !control::tree_lives(folder, view->state)) return -1;
   auto adopted = control::adopt_anchor(folder);
-  if (adopted) return 0;
+  if (adopted || control::anchor_lives(folder)) return 0;  // or somebody else was faster
   std::fprintf(stderr, "gpuward: %s: not proven: its anchor died and its processes live on: %s\n",
                folder.service.c_str(), adopted.error().message().c_str());
   return kNotProven;
+}
+
+// Nothing lives; but an end that could not be proven does not become one by asking again.
+int say_not_running(const control::AnchorFolder& folder, bool json) {
+  const auto record = control::read_record(folder);
+  if (record && record->state.receipt.only_seen) {
+    std::fprintf(stderr, "gpuward: %s: was not running; of its last end: %s\n",
+                 folder.service.c_str(),
+                 std::string(why_not_proven(record->state, record->plan)).c_str());
+    return kNotProven;
+  }
+  if (!json) std::printf("%s: was not running\n", folder.service.c_str());
+  return kDone;
 }
 
 int stop_without_warden(const control::Home& home, const ServiceOptions& options) {
@@ -211,8 +224,8 @@ int stop_without_warden(const control::Home& home, const ServiceOptions& options
         code = std::max(code, stop_anchor(*folder, options, &receipts));
       else if (adopted > 0)
         code = std::max(code, adopted);
-      else if (!options.json)
-        std::printf("%s: was not running\n", name.c_str());
+      else
+        code = std::max(code, say_not_running(*folder, options.json));
       if (adopted < 0) control::remove_empty_group(home, *folder);
     } else {
       code = std::max(code, stop_anchor(*folder, options, &receipts));
@@ -271,9 +284,14 @@ Result<control::Channel> connect_soon(const control::Home& home) {
 Result<WardenAnswer> ask_running_or_new(const control::Home& home, const UpOptions& options,
                                         int* code) {
   auto channel = connect_warden(home);
-  if (channel && !options.files.empty())
-    std::fputs("gpuward: a warden runs already and keeps its files; gpuward down, then up -c\n",
-               stderr);
+  if (channel && !options.files.empty()) {
+    std::fputs(
+        "gpuward: a warden runs already and keeps its files, so nothing was done\n"
+        "run: gpuward reload, where they have changed; gpuward down, where others are meant\n",
+        stderr);
+    *code = kFailed;
+    return fail(Errc::refused, "start the warden");
+  }
   const auto what = channel ? WardenRequest::What::start_autostart
                             : WardenRequest::What::wait_autostart;  // a new one starts them itself
   if (!channel) {
@@ -321,6 +339,7 @@ int down(const ServiceOptions& options) {
     auto folders = control::list_anchors(*home);
     if (!folders) return complain(folders.error());
     for (const auto& folder : *folders) all.services.push_back(folder.service);
+    ::unlink(home->chosen_files().c_str());
     return stop_without_warden(*home, all);
   }
   return ask_and_print(WardenRequest::What::down, options, "stopping every service", true);

@@ -557,6 +557,9 @@ class ServiceReader {
     const Entry* way = only_one_of(*table, "live", {"http", "notify"});
     if (way == nullptr) return;
     if (way->key == "notify") {
+      if (const Entry* failures = table->find("failures"))
+        report_.add(failures->place, "'live.failures' has no meaning with 'live.notify'",
+                    "'every' alone: so long it may be silent");
       if (is_true(way->value, "live.notify")) live.kind = LiveKind::notify;
       return;
     }

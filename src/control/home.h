@@ -16,6 +16,8 @@ struct Home {
   std::string log;    ///< logs of services
 
   std::string anchors() const { return run + "/anchors"; }
+  /// The files of the last `up -c`, one a line; until `down`.
+  std::string chosen_files() const { return state + "/configuration"; }
 };
 
 /// Errors: Errc::invalid when neither HOME nor GPUWARD_HOME is set. A relative

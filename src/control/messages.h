@@ -57,7 +57,7 @@ struct AnchorRequest {
   std::uint32_t generation = 0;
   MemoryProof proof = MemoryProof::not_visible;
   Bytes bytes;
-  LiveSettings settings;
+  std::optional<LiveSettings> settings;
 };
 
 /// A receipt in the anchor's journal.
@@ -190,6 +190,7 @@ void fields(A& a, AnchorState& v) {
   a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
   a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup), a(27, v.doubt),
       a(28, v.outside), a(29, v.alarm);
+  a(30, v.tree_variable), a(31, v.notify_name);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

@@ -145,10 +145,11 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
   if (!view.state.reason.empty())
     report.evidence.push_back({"reason", std::string(view.state.reason.view()), age});
   if (view.state.lost_log_bytes != 0)
-    report.evidence.push_back(
-        {"log",
-         "at least " + std::to_string(view.state.lost_log_bytes) + " bytes could not be written",
-         0});
+    report.evidence.push_back({"log",
+                               "at least " + std::to_string(view.state.lost_log_bytes) +
+                                   " bytes are missing in it: it could not be written, or more "
+                                   "came than 'log.rate' allows",
+                               0});
 }
 
 }  // namespace

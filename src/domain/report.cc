@@ -59,7 +59,8 @@ std::string sentence_on(const AnchorState& state, Verdict verdict, Instant now) 
       return "being stopped for " + age;
     case Verdict::backing_off: {
       const auto left = std::chrono::nanoseconds(state.next_ns) - now.time_since_epoch();
-      return reason + "; next start in " + to_string(std::max(left, std::chrono::nanoseconds(0)));
+      return (reason.empty() ? "ended with code 0" : reason) + "; next start in " +
+             to_string(std::max(left, std::chrono::nanoseconds(0)));
     }
     case Verdict::failed:
       return reason.empty() ? "failed" : reason;

@@ -112,6 +112,30 @@ Text<40> read_wchan(Pid pid) {
   return Text<40>(*text);
 }
 
+bool environment_has(Pid pid, std::string_view variable) {
+  std::array<char, 32> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/environ", pid.number);
+  auto file = Fd::open(path.data(), O_RDONLY);
+  if (!file) return false;
+  std::array<char, 8192> buffer;
+  std::size_t held = 0;   // the beginning of a variable that goes on in the next piece
+  bool skipping = false;  // one longer than the buffer, so not ours
+  for (;;) {
+    const ssize_t n = ::read(file->get(), buffer.data() + held, buffer.size() - held);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return !skipping && std::string_view(buffer.data(), held) == variable;
+    std::string_view text(buffer.data(), held + static_cast<std::size_t>(n));
+    for (auto end = text.find('\0'); end != text.npos; end = text.find('\0')) {
+      if (!skipping && text.substr(0, end) == variable) return true;
+      skipping = false;
+      text.remove_prefix(end + 1);
+    }
+    skipping |= text.size() == buffer.size();
+    held = skipping ? 0 : text.size();
+    std::copy(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(held), buffer.begin());
+  }
+}
+
 Result<unsigned> read_uid(Pid pid) {
   std::array<char, 2048> buffer{};
   const auto path = proc_path(pid, "status");

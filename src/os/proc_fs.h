@@ -39,6 +39,10 @@ Result<std::string> read_command(Pid pid, std::size_t limit = 4096);
 /// The kernel function a sleeping process waits in, or empty when it cannot be seen.
 Text<40> read_wchan(Pid pid);
 
+/// Does the environment that @p pid was started with hold @p variable, "NAME=VALUE"? False where it
+/// cannot be read: another user's, a kernel thread's. Allocates nothing.
+bool environment_has(Pid pid, std::string_view variable);
+
 /// Real user id of the process.
 Result<unsigned> read_uid(Pid pid);
 

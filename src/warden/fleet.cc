@@ -267,6 +267,13 @@ void Fleet::answer_memory(Member& member) {
   (void)member.link->send(answer);
 }
 
+bool Fleet::anything_lives() const {
+  return std::ranges::any_of(members_, [this](const auto& item) {
+    const Member& member = item.second;
+    return member.alive || unowned(member) || (!member.seen && lost(member));
+  });
+}
+
 bool Fleet::waits_for_memory() const {
   return std::ranges::any_of(members_, [](const auto& item) {
     return item.second.alive && item.second.state.wants_memory_proof;

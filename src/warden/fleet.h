@@ -85,6 +85,8 @@ class Fleet {
 
   /// The latest look at the cards, for reports and proofs of memory.
   void set_gpu(GpuSnapshot snapshot);
+  /// Does anything of any service live, led or not, or can that not be known?
+  bool anything_lives() const;
   /// Does an anchor wait for its tree's memory to come back? Then look again soon.
   bool waits_for_memory() const;
 

@@ -149,6 +149,9 @@ ServiceOutcome Operation::judge_ready(const std::string& name, const Fleet::Memb
     return {name, kNotProven,
             "ready, but the end of what ran before is not proven: " +
                 std::string(why_not_proven(state, member.plan))};
+  if (member.stale())
+    return {name, kDone,
+            "ready; its process is of another version than the files say: gpuward restart " + name};
   return {name, kDone, sentence(state.reason, "ready")};
 }
 
@@ -163,6 +166,10 @@ std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const st
   const bool ran = orders_.contains(name);
   const auto lost = ran || member.seen ? std::nullopt : fleet.lost(member);
   if (lost) return ServiceOutcome{name, kNotProven, *lost};
+  if (!ran && member.seen && state.receipt.only_seen)
+    return ServiceOutcome{
+        name, kNotProven,
+        "was not running; of its last end: " + std::string(why_not_proven(state, member.plan))};
   if (!ran) return ServiceOutcome{name, kDone, "was not running"};
   const auto code = static_cast<std::uint8_t>(stop_exit_code(state, member.plan));
   return ServiceOutcome{

@@ -43,24 +43,23 @@ Warden::Warden(control::Home home)
 
 // `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
 std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
-  const std::string memory = home_.state + "/configuration";
   std::vector<std::string> chosen;
-  if (files.empty()) {
-    std::istringstream text(os::read_file(memory).value_or(""));
-    for (std::string line; std::getline(text, line);) chosen.push_back(line);
-    return chosen;
-  }
+  for (const auto& file : files) chosen.push_back(std::filesystem::absolute(file).string());
+  if (!files.empty()) return chosen;
+  std::istringstream text(os::read_file(home_.chosen_files()).value_or(""));
+  for (std::string line; std::getline(text, line);) chosen.push_back(line);
+  return chosen;
+}
+
+// Only what could be read, or nobody would get out of a mistake again.
+void Warden::remember_files() const {
   std::string text;
-  for (const auto& file : files) {
-    chosen.push_back(std::filesystem::absolute(file).string());
-    text += chosen.back() + "\n";
-  }
-  const auto written =
-      os::replace_file_at(os::Fd(), memory.c_str(), std::as_bytes(std::span(text)), 0600);
+  for (const auto& file : files_) text += file + "\n";
+  const auto written = os::replace_file_at(os::Fd(), home_.chosen_files().c_str(),
+                                           std::as_bytes(std::span(text)), 0600);
   if (!written)
     std::fprintf(stderr, "gpuwardd: the next `up` will not know these files: %s\n",
                  written.error().message().c_str());
-  return chosen;
 }
 
 config::Parsed Warden::read_files() const {
@@ -114,7 +113,11 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   files_ = chosen_files(files);
   auto parsed = read_files();
   if (!parsed.problems.empty())
-    return render_all(parsed.problems) + "nothing was started; check with: gpuward check";
+    return render_all(parsed.problems) + "nothing was started; check with: gpuward check" +
+           (files.empty() && !files_.empty()
+                ? "\nthese are the files of the last `up -c`; `gpuward down` forgets them"
+                : "");
+  if (!files.empty()) remember_files();
   choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));
   if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
@@ -289,8 +292,9 @@ void Warden::advance_all() {
     }
     auto answer = at->operation.answer(fleet_);
     answer.status->warden = own_report();
-    const bool leave = at->down && answer.exit_code == 0;
-    if (leave) ::unlink((home_.state + "/configuration").c_str());
+    // What could not be proven is said; while something lives there has to be somebody to ask.
+    const bool leave = at->down && (answer.exit_code == kDone || !fleet_.anything_lives());
+    if (leave) ::unlink(home_.chosen_files().c_str());
     if (leave) close_doors();  // before the answer: who reads it must find no warden any more
     if (at->client) reply(at->client, answer);
     at = pending_.erase(at);

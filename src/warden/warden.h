@@ -46,6 +46,7 @@ class Warden {
   void choose_autostart(const std::vector<ServiceModel>& services);
   WardenAnswer reconfigure(bool only_plan);
   std::vector<std::string> chosen_files(const std::vector<std::string>& files) const;
+  void remember_files() const;
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request);
   void advance();

@@ -108,6 +108,20 @@ TEST_F(LogFileTest, WhatComesFasterThanItsRateIsCountedInLines) {
   EXPECT_TRUE(text().ends_with("after\n"));
 }
 
+TEST_F(LogFileTest, TheRateLeavesOutWholeLines) {
+  LogPolicy fast;
+  fast.rate = 1_KiB;
+  auto log = open(fast);
+  const std::string most(65 << 10, 'x');
+  log.write("first\n", now_);
+  log.write(most, now_);
+  log.write("the end of a long line\nnot allowed\n", now_);
+  log.write("after\n", now_ + 100s);
+  EXPECT_EQ(text().find("the end of"), std::string::npos);
+  EXPECT_TRUE(text().starts_with("first\n"));
+  EXPECT_TRUE(text().ends_with("after\n"));
+}
+
 TEST_F(LogFileTest, AFullDiskIsSaidOnceThereIsRoom) {
   auto log = LogFile::open("/dev/full", {});
   ASSERT_TRUE(log);

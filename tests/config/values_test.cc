@@ -333,8 +333,12 @@ TEST(Live, SaysWhatIsWrong) {
   EXPECT_EQ(problems_of("live = { every = \"5s\" }\n"),
             Lines{"3:10: 'live.every' has nothing to work on, expected 'http' or 'notify' beside "
                   "it"});
-  EXPECT_EQ(problems_of("live = { notify = true, failures = 0 }\n"),
-            Lines{"3:36: 'live.failures' is no number of failures, expected 1 to 100"});
+  EXPECT_EQ(problems_of("live = { http = \"127.0.0.1:1/x\", failures = 0 }\n"),
+            Lines{"3:45: 'live.failures' is no number of failures, expected 1 to 100"});
+  EXPECT_EQ(
+      problems_of("live = { notify = true, failures = 4 }\n"),
+      Lines{"3:25: 'live.failures' has no meaning with 'live.notify', expected 'every' alone: "
+            "so long it may be silent"});
   EXPECT_EQ(problems_of("live = { notify = true, every = \"1ms\" }\n"),
             Lines{"3:33: 'live.every' is out of range, expected 100ms to 24h"});
   EXPECT_EQ(problems_of("live = { http = \"127.0.0.1:1/x\", notify = true }\n"),

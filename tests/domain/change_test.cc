@@ -35,12 +35,12 @@ TEST(Compare, SaysWhatHoldsAtOnceAndWhatWaits) {
 
 TEST(Compare, NeverTellsAValueOfTheEnvironment) {
   auto after = model();
-  after.env = {{"TOKEN", "other"}, {"NEW", "hidden"}};
+  after.env = {{"TOKEN", "geheim"}, {"NEW", "hidden"}};
   const auto changes = compare(model(), after);
   ASSERT_EQ(changes.size(), 3U);
   std::string all;
   for (const auto& change : changes) all += change.field + change.from + change.to;
-  for (const char* value : {"secret", "other", "hidden"})
+  for (const char* value : {"secret", "geheim", "hidden"})
     EXPECT_EQ(all.find(value), std::string::npos) << all;
   EXPECT_EQ(changes[1].field, "env.NEW");
   EXPECT_EQ(changes[1].to, "set");

@@ -64,7 +64,7 @@ command = ["sh", "-c", "seq 1 50000; exec sleep 1000"]
 """)
         assert gw("up").returncode == 0
         main = gw.service("chatty")["replicas"][0]["main_pid"]
-        wait_for(lambda: any(fact["what"] == "log" and "bytes could not be written" in fact["value"]
+        wait_for(lambda: any(fact["what"] == "log" and "bytes are missing in it" in fact["value"]
                              for fact in gw.service("chatty")["evidence"]), why="the loss is told")
         assert alive(main) and gw.service("chatty")["verdict"] == "HEALTHY"
         stop = gw("stop", "chatty")
@@ -309,3 +309,33 @@ while True: signal.pause()
     wait_for(lambda: not gw.anchors(), why="the anchor is gone")
     assert gw("stop", "leaver").returncode == 0
     assert not alive(leaver)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave its cgroup")
+@pytest.mark.parametrize("mask", ["", "no_cgroup", "no_cgroup2"])
+def test_who_left_in_silence_is_found_by_its_environment(tmp_path, mask):
+    gw = Gpuward(tmp_path / "home", GPUWARD_KERNEL_MASK=mask)
+    assert gw("run", "--detach", "--name", "probe", "--", "sleep", "1000").returncode == 0
+    outside = [group.parent / "cgroup.procs" for group in gw.groups()]
+    assert gw("stop", "probe").returncode == 0
+    leave = "".join(f'open("{path}", "w").write(str(os.getpid()))\n' for path in outside)
+    silent = f"""
+import os, signal, time
+if os.fork() == 0:
+    time.sleep(1)  # by then nothing wakes the anchor any more
+    os.setsid()
+    {leave.rstrip()}
+    if os.fork() != 0: os._exit(0)
+    open("{tmp_path}/pid", "w").write(str(os.getpid()))
+    while True: signal.pause()
+while True: signal.pause()
+"""
+    assert gw("run", "--detach", "--name", "silent", "--", "python3", "-c", silent).returncode == 0
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(gw.anchors()[0], signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    stop = gw("stop", "silent")
+    assert stop.returncode == (4 if mask == "no_cgroup" else 0), stop
+    assert not alive(pid)
+    gw("down")

@@ -1,6 +1,7 @@
 """What a service prints: rotated, kept within bounds, and followed through all of it."""
 
 import os
+import shutil
 import signal
 import subprocess
 
@@ -96,3 +97,33 @@ def test_more_than_the_rate_is_counted_and_never_holds_the_service_up(gw):
     assert gw.log("talker").startswith("line 0\nline 1\n")
     assert len(gw.log("talker")) < 80_000
     assert gw("stop", "talker").returncode == 0
+
+
+def test_a_log_folder_that_was_made_again_takes_what_comes(gw):
+    gw.configure("""
+[service.beat]
+command = ["sh", "-c", "while :; do echo beat; sleep 0.1; done"]
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "beat" in gw.log("beat"))
+    shutil.rmtree(gw.home / "log")
+    (gw.home / "log").mkdir()
+    wait_for(lambda: "beat" in gw.log("beat"), why="the new folder has it")
+
+
+def test_two_streams_never_meet_within_a_line(gw):
+    (gw.home / "both.py").write_text("""
+import os, signal
+for n in range(40000): os.write(1 + n % 2, b"line %d %s\\n" % (n, b"x" * 60))
+os.write(1, b"last\\n")
+signal.pause()
+""")
+    gw.configure(f"""
+[service.both]
+command = ["python3", "{gw.home}/both.py"]
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "last" in gw.log("both"))
+    wait_for(lambda: gw.log("both").count("\n") == 40001)
+    whole = {f"line {n} {'x' * 60}" for n in range(40000)} | {"last"}
+    assert set(gw.log("both").splitlines()) == whole

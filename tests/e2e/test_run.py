@@ -253,6 +253,8 @@ def test_an_end_without_cgroup_and_first_anchor_is_never_called_proven(tmp_path,
     stop = gw("stop", "--json", "strays")
     receipt = json.loads(stop.stdout)["receipts"][0]
     assert stop.returncode == 4 and receipt["only_seen"] is True and receipt["survivors"] == [], stop
+    again = gw("stop", "strays")
+    assert again.returncode == 4 and "was not running; of its last end" in again.stderr, "asking again proves nothing"
     gw("down")
 
 
@@ -283,7 +285,7 @@ backoff = {{ first = "10ms", max = "1s" }}
     assert not alive(first) and not alive(second), "the old generation is drained before the new one starts"
     down = gw("down")
     assert down.returncode == 4 and "not known" in down.stderr, "the doubt outlives the generation"
-    assert gw("down").returncode == 0, "nothing runs: it has been said"
+    assert gw.status()["warden"] is None, "nothing lives, so it could go"
 
 
 def test_a_deep_home_is_no_trouble_for_sockets(tmp_path):

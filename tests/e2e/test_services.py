@@ -385,7 +385,7 @@ command = ["sh", "-c", "seq 1 100; exec sleep 1000"]
     wait_for(lambda: "100\n" in gw.log("talk"), why="it printed")
     assert gw("logs", "-n", "3", "talk").stdout == "98\n99\n100\n"
     missing = gw("logs", "nobody")
-    assert missing.returncode == 1 and "nobody.log" in missing.stderr
+    assert missing.returncode == 1 and "nobody: has printed nothing yet, or is no service" in missing.stderr
 
 
 def test_an_idle_anchor_does_not_wake_up(gw):
@@ -529,6 +529,17 @@ def test_the_files_of_up_c_are_remembered_until_down(gw, tmp_path):
     assert gw("down").returncode == 0
     assert gw("up").returncode == 0
     assert gw.service("sleeper")["verdict"] == "HEALTHY"
+
+
+def test_a_mistake_in_the_files_of_up_c_is_not_remembered(gw, tmp_path):
+    gw.configure(SLEEPER)
+    broken = tmp_path / "broken.toml"
+    broken.write_text("colour = ")
+    assert gw("up", "-c", str(broken)).returncode == 1
+    assert gw("up").returncode == 0
+    assert gw.service("sleeper")["verdict"] == "HEALTHY"
+    other = gw("up", "-c", str(broken))
+    assert other.returncode == 1 and "keeps its files" in other.stderr
 
 
 def test_a_service_has_the_umask_of_whoever_said_up(gw):

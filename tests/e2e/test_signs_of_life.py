@@ -133,3 +133,92 @@ backoff = {{ first = "10ms", max = "10ms" }}
     assert start.returncode in (0, 1)
     wait_for(lambda: gw.log("loop").count("life") > 10, why="it is tried again")
     wait_for(lambda: gw.service("loop")["verdict"] == "FAILED")
+
+
+def test_a_text_printed_at_once_is_never_overlooked(gw):
+    gw.configure("""
+[service.quick]
+command = ["sh", "-c", "echo ready-now; exec sleep 1000"]
+ready = { log = "ready-now", within = "3s" }
+restart = "never"
+autostart = false
+""")
+    assert gw("up").returncode == 0
+    for _ in range(12):
+        assert gw("start", "quick").returncode == 0
+        assert gw("stop", "quick").returncode == 0
+
+
+def test_a_helper_that_is_gone_by_then_may_say_it(gw):
+    gw.configure(f"""
+[service.told]
+command = ["sh", "-c", "python3 {gw.home}/service.py; exec sleep 1000"]
+ready = {{ notify = true, within = "20s" }}
+""")
+    (gw.home / "service.py").write_text(NOTIFY + "say('READY=1')")
+    assert gw("up").returncode == 0
+
+
+def test_who_sits_on_the_name_keeps_nobody_from_taking_the_tree_over(gw):
+    gw.configure(f"""
+[service.told]
+{script(gw, NOTIFY + "print(os.environ['NOTIFY_SOCKET'], flush=True); say('READY=1'); signal.pause()")}
+ready = {{ notify = true, within = "20s" }}
+live = {{ notify = true, every = "500ms" }}
+""")
+    (gw.home / "service.py").write_text((gw.home / "service.py").read_text().replace(
+        "signal.pause()", "\nwhile True:\n    say('WATCHDOG=1')\n    time.sleep(0.1)"))
+    assert gw("up").returncode == 0
+    name = gw.log("told").split()[0]
+    before = gw.service("told")["replicas"][0]
+    warden = gw.status()["warden"]["pid"]
+    os.kill(warden, signal.SIGKILL)
+    os.kill(before["anchor_pid"], signal.SIGKILL)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as squatter:
+        wait_for(lambda: bound(squatter, "\0" + name[1:]))
+        assert gw("up").returncode == 0
+        after = gw.service("told")
+        assert after["verdict"] == "HEALTHY" and after["replicas"][0]["main_pid"] == before["main_pid"]
+    assert gw("stop", "told").returncode == 0
+
+
+def bound(door: socket.socket, address: str) -> bool:
+    try:
+        door.bind(address)
+        return True
+    except OSError:
+        return False
+
+
+def test_what_was_said_while_nobody_listened_ends_nothing(gw):
+    os.mkfifo(gw.home / "gate")
+    gw.configure(f"""
+[service.told]
+{script(gw, f"import signal; open('{gw.home}/gate').read(); signal.pause()")}
+ready = {{ notify = true, within = "2s" }}
+""")
+    up = gw.popen("up")
+    wait_for(lambda: any(s["replicas"] for s in gw.status()["services"]))
+    replica = gw.service("told")["replicas"][0]
+    up.kill()
+    up.communicate()
+    for pid in (gw.status()["warden"]["pid"], replica["anchor_pid"]):
+        os.kill(pid, signal.SIGKILL)
+    again = gw("up")
+    assert again.returncode == 0, again.stderr
+    told = gw.service("told")
+    assert told["replicas"][0]["main_pid"] == replica["main_pid"] and "may have said READY=1" in str(told["evidence"])
+
+
+def test_a_question_does_not_cut_a_server_off_in_its_answer(gw):
+    (gw.home / "page").write_bytes(b"x" * 300_000)
+    gw.configure(f"""
+[service.web]
+command = ["python3", "-m", "http.server", "{{port}}", "--bind", "127.0.0.1"]
+directory = "{gw.home}"
+ready = {{ http = "/page", within = "20s" }}
+live = {{ http = "/page", every = "100ms" }}
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: gw.log("web").count("GET /page") > 20)
+    assert "BrokenPipe" not in gw.log("web") and "reset" not in gw.log("web").lower()
