@@ -155,5 +155,51 @@ TEST(ForEachEntry, ListsMoreThanOneBufferAndStopsWhenTold) {
   EXPECT_EQ(seen, 7);
 }
 
+// A child that was executed with @p env and waits.
+class Executed {
+ public:
+  explicit Executed(std::vector<std::string> env) {
+    std::vector<char*> list;
+    for (auto& variable : env) list.push_back(variable.data());
+    list.push_back(nullptr);
+    const char* argv[] = {"sleep", "1000", nullptr};
+    pid_.number = ::fork();
+    if (pid_.number == 0) {
+      ::execve("/bin/sleep", const_cast<char**>(argv), list.data());
+      ::_exit(127);
+    }
+    within([&] { return environment_has(pid_, "LAST=1"); });
+  }
+  ~Executed() {
+    ::kill(pid_.number, SIGKILL);
+    ::waitpid(pid_.number, nullptr, 0);
+  }
+  Pid pid() const { return pid_; }
+
+ private:
+  Pid pid_;
+};
+
+TEST(EnvironmentHas, FindsOneWholeVariable) {
+  const Executed child({"GPUWARD_TREE=abc", "OTHER=GPUWARD_TREE=xyz", "EMPTY=", "LAST=1"});
+  EXPECT_TRUE(environment_has(child.pid(), "GPUWARD_TREE=abc"));
+  EXPECT_TRUE(environment_has(child.pid(), "EMPTY="));
+  for (const char* no : {"GPUWARD_TREE=ab", "GPUWARD_TREE=xyz", "TREE=abc", "LAST="})
+    EXPECT_FALSE(environment_has(child.pid(), no)) << no;
+}
+
+TEST(EnvironmentHas, FindsOneBehindAnythingLarge) {
+  for (const std::size_t size :
+       {8100UL, 8186UL, 8187UL, 8191UL, 8192UL, 8193UL, 16384UL, 100'000UL}) {
+    const Executed child({"BIG=" + std::string(size, 'x'), "GPUWARD_TREE=abc", "LAST=1"});
+    EXPECT_TRUE(environment_has(child.pid(), "GPUWARD_TREE=abc")) << size;
+    EXPECT_FALSE(environment_has(child.pid(), "GPUWARD_TREE=abd")) << size;
+  }
+}
+
+TEST(EnvironmentHas, IsFalseForWhoIsGone) {
+  EXPECT_FALSE(environment_has(Pid{999'999'999}, "GPUWARD_TREE=abc"));
+}
+
 }  // namespace
 }  // namespace gpuward::os
