@@ -103,6 +103,22 @@ Result<Fd> connect_unix_at(const Fd& dir, std::string_view name) {
   return socket;
 }
 
+Result<void> notify(std::string_view name, std::string_view text) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (name.empty() || name.size() >= sizeof address.sun_path)
+    return fail(error_from(ENAMETOOLONG, "notify", name));
+  name.copy(address.sun_path, name.size());
+  if (name.front() == '@') address.sun_path[0] = '\0';
+  const Fd socket = Fd::take(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail(last_error("make a socket"));
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+  if (::sendto(socket.get(), text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT, plain(address),
+               length) < 0)
+    return fail(last_error("notify", name));
+  return {};
+}
+
 Result<Peer> peer_of(const Fd& unix_socket) {
   ucred credentials{};
   socklen_t length = sizeof credentials;

@@ -40,6 +40,10 @@ Result<Fd> start_connect(const TcpAddress& address);
 /// 0 when connected, else the errno.
 int connect_result(const Fd& socket);
 
+/// Sends @p text to the notification socket @p name of sd_notify(3): a path, or "@" and an abstract
+/// name. Never waits. Errors: as socket(2) and sendto(2).
+Result<void> notify(std::string_view name, std::string_view text);
+
 /// A TCP port of 127.0.0.1 that is free now: from 20000 up and below the range from which the
 /// kernel gives ports to outgoing connections (which could take it while the service restarts),
 /// else one that the kernel chooses. Another program may take it before the service does: the

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <span>
 #include <sstream>
@@ -39,7 +41,10 @@ Warden::Warden(control::Home home)
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
-      signals_(loop_) {}
+      watchdog_(loop_),
+      signals_(loop_) {
+  meet_manager();
+}
 
 // `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
 std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
@@ -137,6 +142,39 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   return std::nullopt;
 }
 
+// What systemd wants to hear, if it is systemd that started us: nothing of it is for our children.
+void Warden::meet_manager() {
+  const auto take = [](const char* name) {
+    const char* value = std::getenv(name);
+    std::string text = value == nullptr ? "" : value;
+    ::unsetenv(name);
+    return text;
+  };
+  manager_ = take("NOTIFY_SOCKET");
+  const std::string usec = take("WATCHDOG_USEC");
+  const std::string pid = take("WATCHDOG_PID");
+  std::int64_t value = 0;
+  (void)std::from_chars(usec.data(), usec.data() + usec.size(), value);
+  const bool ours = pid.empty() || pid == std::to_string(::getpid());
+  if (ours && value > 0) watchdog_every_ = std::chrono::microseconds(value / 2);
+}
+
+void Warden::tell_manager(std::string_view text) {
+  if (manager_.empty()) return;
+  auto told = os::notify(manager_, text);
+  if (!told) std::fprintf(stderr, "gpuwardd: %s\n", told.error().message().c_str());
+}
+
+// From the loop itself: one that hangs is silent.
+void Warden::feed_watchdog() {
+  if (watchdog_every_ == Duration::zero()) return;
+  tell_manager("WATCHDOG=1");
+  watchdog_.expires_after(watchdog_every_);
+  watchdog_.async_wait([this](const boost::system::error_code& code) {
+    if (!code) feed_watchdog();
+  });
+}
+
 int Warden::run() {
   accept();
   wait_for_signals();
@@ -150,7 +188,10 @@ int Warden::run() {
     if (!started)
       std::fprintf(stderr, "gpuwardd: %s: %s\n", name.c_str(), started.error().message().c_str());
   }
+  tell_manager("READY=1");
+  feed_watchdog();
   loop_.run();
+  tell_manager("STOPPING=1");
   return exit_code_;
 }
 
@@ -307,6 +348,7 @@ void Warden::close_doors() {
   boost::system::error_code ignored;
   (void)acceptor_.close(ignored);
   accept_again_.cancel();
+  watchdog_.cancel();
   ::unlink((home_.run + "/control").c_str());
   lock_.close();
   (void)signals_.cancel(ignored);

@@ -53,6 +53,9 @@ class Warden {
   void advance_all();
   void close_doors();
   void wait_for_signals();
+  void meet_manager();
+  void tell_manager(std::string_view text);
+  void feed_watchdog();
   WardenReport own_report() const;
 
   asio::io_context loop_{1};
@@ -62,6 +65,9 @@ class Warden {
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;
   asio::steady_timer accept_again_;
+  asio::steady_timer watchdog_;
+  std::string manager_;  ///< systemd's notification socket; empty: there is none
+  Duration watchdog_every_{};
   asio::signal_set signals_;
   std::list<Pending> pending_;
   bool advancing_ = false;
