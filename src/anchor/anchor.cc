@@ -271,6 +271,7 @@ void Anchor::check_deadline() {
     if (std::holds_alternative<life::Settling>(life_.state))
       state_.receipt.memory =
           clients_.someone_sees_gpu() ? MemoryProof::held : MemoryProof::not_visible;
+    if (std::holds_alternative<life::Starting>(life_.state)) unanswered_ = probe_.failure();
     happen(life::Tick{});
   }
 }
@@ -365,6 +366,7 @@ void Anchor::spawn() {
   state_.ready_evidence.clear();
   state_.wants_memory_proof = false;
   state_.alarm = LogAlarm::none;
+  unanswered_.clear();
   log_.begin_anew();
   childless_ = false;
   adopted_ = false;
@@ -515,6 +517,9 @@ void Anchor::describe() {
   state_.reason = life_.reason;
   if (!life_.reason.empty() && state_.alarm != LogAlarm::none)
     state_.reason.append("; its log tells of ").append(to_string(state_.alarm));
+  if (!life_.reason.empty() && !unanswered_.empty())
+    state_.reason.append("; it last ").append(unanswered_);
+  if (!state_.reason.empty()) state_.last_failure = state_.reason;
   state_.has_exit = life_.last_exit.has_value();
   if (life_.last_exit) state_.last_exit = *life_.last_exit;
   if (!main_) state_.main = ProcessId{};

@@ -112,6 +112,7 @@ class Anchor {
   Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it
   Instant looked_{};
   std::uint64_t lost_before_ = 0;  // bytes of output, by earlier anchors of this tree
+  Text<40> unanswered_;            // what the last question met, when it was not ready in time
   Instant runs_by_ = os::kNever;   // when it has run long enough to be ready
   Instant listen_again_{};         // when descriptors were short
   Duration look_pause_{};

@@ -190,7 +190,7 @@ void fields(A& a, AnchorState& v) {
   a(21, v.spawn_errno), a(22, v.spawn_failure), a(23, v.stop_asked);
   a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup), a(27, v.doubt),
       a(28, v.outside), a(29, v.alarm);
-  a(30, v.tree_variable), a(31, v.notify_name);
+  a(30, v.tree_variable), a(31, v.notify_name), a(32, v.last_failure);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

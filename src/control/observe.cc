@@ -152,6 +152,16 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
                                0});
 }
 
+void add_restarts(const AnchorState& state, ServiceReport& report) {
+  const auto count = state.generation - 1;
+  const std::string times = std::to_string(count) + (count == 1 ? " time" : " times");
+  if (report.verdict == Verdict::healthy) report.sentence += ", started again " + times;
+  std::string text = "started again " + times;
+  if (!state.last_failure.empty())
+    text += "; before that: " + std::string(state.last_failure.view());
+  report.evidence.push_back({"restarts", text, 0});
+}
+
 }  // namespace
 
 Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
@@ -239,6 +249,7 @@ ServiceReport report_on(const std::string& service, const std::vector<AnchorView
     if (view.alive) report.containment = view.state.level;
     if (view.state.receipt.generation != 0) report.memory_proof = view.state.receipt.memory;
     if (view.state.generation > 1) report.restarts += view.state.generation - 1;
+    if (view.alive && view.state.generation > 1) add_restarts(view.state, report);
     if (view.alive || replica.processes != 0) report.replicas.push_back(std::move(replica));
   }
   return report;

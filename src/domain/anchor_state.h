@@ -125,6 +125,7 @@ struct AnchorState {
   std::uint32_t restart_orders = 0;  ///< obeyed so far: whoever sent one sees that it was heard
   LogAlarm alarm = LogAlarm::none;   ///< the worst that this generation has printed
   std::uint32_t outside = 0;         ///< processes in the record's list: in no cgroup of ours
+  Reason last_failure;               ///< why it was last not running; stays when it runs again
   Text<48> tree_variable;  ///< "GPUWARD_TREE=...", in the environment of main and its children
   Text<64> notify_name;    ///< of its notification socket
   bool doubt = false;      ///< it was taken over without a cgroup: what was not seen may live on

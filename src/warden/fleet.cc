@@ -88,9 +88,13 @@ Result<void> Fleet::adopt_all() {
   }
   for (auto& [name, member] : members_)
     if (!member.seen) member.trouble = lost(member).value_or("");
+  // What `run` started and what has ended with proof is not told of for ever.
   std::erase_if(members_, [](const auto& item) {
     const Member& member = item.second;
-    return !member.model && !member.seen && member.trouble.empty();
+    if (member.model || member.alive || !member.trouble.empty()) return false;
+    if (!member.seen) return true;
+    const bool over = is_over(member.state.phase) && !member.state.receipt.only_seen;
+    return over && !unowned(member) && control::remove_folder(member.folder);
   });
   return {};
 }

@@ -222,3 +222,37 @@ live = {{ http = "/page", every = "100ms" }}
     assert gw("up").returncode == 0
     wait_for(lambda: gw.log("web").count("GET /page") > 20)
     assert "BrokenPipe" not in gw.log("web") and "reset" not in gw.log("web").lower()
+
+
+def test_why_it_is_not_ready_says_what_it_answered(gw):
+    gw.configure(f"""
+[service.web]
+command = ["python3", "-m", "http.server", "{{port}}", "--bind", "127.0.0.1"]
+directory = "{gw.home}"
+ready = {{ http = "/absent", within = "1s" }}
+stop = {{ grace = "1s" }}
+""")
+    up = gw("up")
+    assert up.returncode == 1 and "not ready within 1000 ms; it last answered 404" in up.stderr, up.stderr
+
+
+def test_status_tells_of_restarts_and_why(gw):
+    gw.configure("""
+[service.sleeper]
+command = ["sleep", "1000"]
+backoff = { first = "10ms", max = "10ms" }
+""")
+    assert gw("up").returncode == 0
+    os.kill(gw.service("sleeper")["replicas"][0]["main_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("sleeper")["verdict"] == "HEALTHY" and gw.service("sleeper")["restarts"] == 1)
+    sleeper = gw.service("sleeper")
+    assert sleeper["sentence"].endswith(", started again 1 time")
+    assert "started again 1 time; before that: ended by signal 9 (killed)" in str(sleeper["evidence"])
+
+
+def test_a_run_that_has_ended_is_not_told_of_for_ever(gw):
+    assert gw("run", "--detach", "--name", "short", "--", "sleep", "1000").returncode == 0
+    assert gw("stop", "short").returncode == 0
+    assert gw.service("short")["verdict"] == "STOPPED"
+    assert gw("up").returncode == 0
+    assert gw.status()["services"] == []
