@@ -62,7 +62,7 @@ Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited
   tree.variable_ = Text<48>(variable);
   tree.inherited_.reserve(std::max(inherited.size(), kMostInherited));
   for (const auto& id : inherited)
-    if (!has(tree.inherited_, id)) tree.inherited_.push_back(id);
+    if (auto process = os::Process::open(id)) tree.inherit(*process);
   tree.find_marked();
   return tree;
 }
@@ -116,7 +116,8 @@ void Tree::for_each_inherited(Visit&& visit) const {
     if (!process || !os::lives(process->id())) continue;
     visit(*process);
     for_each_own_child(*process, [&](const os::Process& child, bool ended) {
-      if (ended || has(inherited_, child.id())) return;
+      const bool member = cgroup_ && cgroup_.holds(child.pid());
+      if (ended || member || has(inherited_, child.id())) return;
       if (inherited_.size() < inherited_.capacity())
         inherited_.push_back(child.id());
       else
