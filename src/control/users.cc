@@ -62,7 +62,7 @@ Result<void> resolve_user(const std::string& user, const std::vector<EnvVar>& ow
   if (uid && colon != std::string::npos) {
     const auto gid = parse_id(std::string_view(user).substr(colon + 1));
     if (!gid) return fail(Errc::not_found, "read '" + user + "' as UID:GID");
-    into.uid = *uid;
+    into.uid = uid;
     into.gid = *gid;
     return {};
   }
@@ -76,7 +76,7 @@ Result<void> resolve_user(const std::string& user, const std::vector<EnvVar>& ow
     into.gid = *uid;
     return {};
   }
-  into.uid = *found(2);
+  into.uid = found(2);
   into.gid = *found(3);
   auto groups = groups_of((*fields)[0]);
   if (!groups) return fail(std::move(groups).error());

@@ -49,6 +49,7 @@ Warden::Warden(control::Home home)
 // `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
 std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
   std::vector<std::string> chosen;
+  chosen.reserve(files.size());
   for (const auto& file : files) chosen.push_back(std::filesystem::absolute(file).string());
   if (!files.empty()) return chosen;
   std::istringstream text(os::read_file(home_.chosen_files()).value_or(""));
