@@ -72,7 +72,7 @@ Result<void> resolve_user(const std::string& user, const std::vector<EnvVar>& ow
   };
   if (!found(2) || !found(3)) {
     if (!uid) return fail(Errc::not_found, "find the user '" + user + "'");
-    into.uid = *uid;  // a number that has no name is still a user, with the group of that number
+    into.uid = uid;  // a number that has no name is still a user, with the group of that number
     into.gid = *uid;
     return {};
   }

@@ -253,6 +253,7 @@ def test_an_end_without_cgroup_and_first_anchor_is_never_called_proven(tmp_path,
     stop = gw("stop", "--json", "strays")
     receipt = json.loads(stop.stdout)["receipts"][0]
     assert stop.returncode == 4 and receipt["only_seen"] is True and receipt["survivors"] == [], stop
+    wait_for(lambda: not gw.anchors(), why="the anchor has gone")
     again = gw("stop", "strays")
     assert again.returncode == 4 and "was not running; of its last end" in again.stderr, "asking again proves nothing"
     gw("down")
