@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "cli/completion.h"
 #include "cli/demo.h"
+#include "cli/explain.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
 #include "cli/reload.h"
@@ -34,6 +35,8 @@ struct Options {
   std::string shell;
   bool ps_json = false;
   bool plan_json = false;
+  std::string explain_service;
+  bool explain_json = false;
   cli::DemoOptions demo;
 };
 
@@ -66,6 +69,14 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
       ->check(CLI::Range(0, 1'000'000))
       ->capture_default_str();
   logs->callback([&] { exit_code = cli::logs(options.logs); });
+
+  auto* explain = app.add_subcommand(
+      "explain",
+      "everything that is done to a service from outside, why, and how to have it otherwise");
+  explain->add_option("service", options.explain_service)->required()->check(service_name());
+  explain->add_flag("--json", options.explain_json, "for programs");
+  explain->callback(
+      [&] { exit_code = cli::explain(options.explain_service, options.explain_json); });
 
   auto* demo = app.add_subcommand(
       "demo", "see it work in 90 seconds: leftovers, receipt, utilisation, proof; leaves nothing");
