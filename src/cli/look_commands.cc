@@ -118,10 +118,15 @@ void print_status(const StatusReport& report, bool detailed) {
       std::printf("  not promised: %s\n", std::string(limits_of(*service.containment)).c_str());
     for (const auto& replica : service.replicas) print_tree(replica);
   }
-  const std::string& first = report.services.front().name;
-  std::printf("%s\n", paint(Tone::faint,
-                            (detailed ? "next: gpuward logs " : "next: gpuward status ") + first)
-                          .c_str());
+  // The one that wants looking at, if there is one.
+  auto next = std::ranges::find_if(report.services, [](const ServiceReport& service) {
+    return tone_of(service.verdict) == Tone::bad || tone_of(service.verdict) == Tone::warn;
+  });
+  if (next == report.services.end()) next = report.services.begin();
+  std::printf(
+      "%s\n",
+      paint(Tone::faint, (detailed ? "next: gpuward logs " : "next: gpuward status ") + next->name)
+          .c_str());
 }
 
 int complain_about_missing(const StatusReport& report, const std::vector<std::string>& names) {
@@ -129,8 +134,9 @@ int complain_about_missing(const StatusReport& report, const std::vector<std::st
   for (const auto& name : names) {
     if (std::ranges::find(report.services, name, &ServiceReport::name) != report.services.end())
       continue;
-    std::fprintf(stderr, "gpuward: %s: no such service\n", name.c_str());
-    code = 1;
+    std::fprintf(stderr, "gpuward: %s: no such service\nrun: gpuward status, for all there are\n",
+                 name.c_str());
+    code = kFailed;
   }
   return code;
 }
@@ -157,7 +163,7 @@ int print_look(const control::Home& home, const StatusOptions& options) {
   if (!report) return complain(report.error());
   if (options.json)
     std::fputs(status_json(*report, os::now()).c_str(), stdout);
-  else
+  else if (options.services.empty() || !report->services.empty())
     print_status(*report, !options.services.empty());
   return complain_about_missing(*report, options.services);
 }

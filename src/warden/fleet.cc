@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config/keys.h"
 #include "control/launch_plan.h"
 #include "os/clock.h"
 
@@ -116,6 +117,15 @@ Result<void> Fleet::find_newcomers() {
 Fleet::Member* Fleet::find(const std::string& name) {
   auto at = members_.find(name);
   return at == members_.end() ? nullptr : &at->second;
+}
+
+std::string Fleet::unknown(const std::string& name) const {
+  std::vector<std::string_view> known;
+  for (const auto& [other, member] : members_) known.push_back(other);
+  const auto near = config::nearest(name, known);
+  return near.empty()
+             ? "no such service; one that is new in a file is taken over by: gpuward reload"
+             : "no such service; did you mean '" + std::string(near) + "'?";
 }
 
 void Fleet::watch(Member& member, control::Channel channel) {

@@ -73,6 +73,8 @@ class Fleet {
 
   const std::map<std::string, Member>& members() const { return members_; }
   Member* find(const std::string& name);
+  /// What to say of a @p name that there is not: with the nearest, or how a new one is taken over.
+  std::string unknown(const std::string& name) const;
   /// Why nobody can lead what may live of @p member: its record is lost. Asked anew each time.
   std::optional<std::string> lost(const Member& member) const;
 

@@ -19,7 +19,7 @@ void Operation::begin(Fleet& fleet) {
   for (const auto& name : services_) {
     const auto* member = fleet.find(name);
     if (member == nullptr) {
-      outcomes_[name] = {name, kFailed, "no such service"};
+      outcomes_[name] = {name, kFailed, fleet.unknown(name)};
       continue;
     }
     receipt_before_[name] = member->state.receipt.at_unix_ms;

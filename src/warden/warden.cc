@@ -269,7 +269,7 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) 
   for (const auto& name : request->services) {
     if (fleet_.find(name) != nullptr) continue;
     answer.exit_code = 1;
-    answer.outcomes.push_back({name, 1, "no such service"});
+    answer.outcomes.push_back({name, kFailed, fleet_.unknown(name)});
   }
   answer.status->warden = own_report();
   reply(client, answer);

@@ -119,3 +119,14 @@ def test_one_mistake_and_nothing_changes(gw):
 def test_without_a_warden_it_is_5(gw):
     gw.configure(SERVICES)
     assert gw("plan").returncode == 5 and gw("reload").returncode == 5
+
+
+def test_a_name_that_there_is_not_says_what_may_be_meant(gw):
+    gw.configure(SERVICES)
+    assert gw("up").returncode == 0
+    near = gw("start", "frist")
+    assert near.returncode == 1 and "did you mean 'first'?" in near.stderr
+    far = gw("start", "newcomer")
+    assert far.returncode == 1 and "gpuward reload" in far.stderr
+    status = gw("status", "frist")
+    assert status.returncode == 1 and status.stdout == "" and "no such service" in status.stderr
