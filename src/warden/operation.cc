@@ -54,7 +54,7 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
     auto started = fleet.start(name);
     if (!started || !unowned || what_ != What::restart) return started;
   }
-  Order order{member.connections, state.restart_orders, state.generation};
+  Order order{member.connections, state.restart_orders, state.generation, state.tree_variable};
   order.after_end = state.stop_asked || is_over(state.phase);
   // Whoever starts what waits for its next try does not want to wait.
   const bool up = state.phase == Phase::starting || state.phase == Phase::ready;
@@ -72,7 +72,8 @@ Result<void> Operation::order_stop(Fleet& fleet, const std::string& name,
                                    const Fleet::Member& member) {
   auto asked = fleet.stop(name);
   if (member.alive)
-    orders_[name] = {member.connections, member.state.restart_orders, member.state.generation};
+    orders_[name] = {member.connections, member.state.restart_orders, member.state.generation,
+                     member.state.tree_variable};
   return asked;
 }
 
@@ -94,6 +95,10 @@ Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
     const bool other = member.connections != order.connection;
     if (!other || !member.heard) return {};
     order.connection = member.connections;
+    if (stops && !order.tree.empty() && order.tree != member.state.tree_variable) {
+      outcomes_[name] = {name, kDone, "stopped, and started again by another order", false};
+      return {};
+    }
     if (order.after_end && !member.state.stop_asked && !is_over(member.state.phase)) {
       orders_.erase(at);  // it has ended, and somebody else's order has begun it anew
       return {};

@@ -31,6 +31,7 @@ class Operation {
     std::uint32_t connection = 0;      // over which it was sent
     std::uint32_t restart_orders = 0;  // that the anchor had obeyed before
     std::uint32_t generation = 0;
+    Text<48> tree{};         // AnchorState::tree_variable: another one is another tree
     bool restart = false;    // the anchor was asked to restart
     bool after_end = false;  // its tree was ending for good: started anew when that is over
   };

@@ -608,3 +608,23 @@ stop = {{ grace = "1s" }}
         out, err = process.communicate(timeout=20)
         assert process.returncode == 0, (process.args, out, err)
     assert gw.service("deaf")["verdict"] == "HEALTHY"
+
+
+def test_the_last_of_many_orders_wins(gw):
+    deaf = gw.home / "deaf.sh"
+    deaf.write_text("trap '' TERM; echo up; while :; do sleep 1000 & wait; done")
+    gw.configure(f"""
+[service.deaf]
+command = ["sh", "{deaf}"]
+stop = {{ grace = "500ms" }}
+""")
+    assert gw("up").returncode == 0
+    wait_for(lambda: "up" in gw.log("deaf"))
+    orders = []
+    for order in ("stop", "start", "stop", "start"):
+        orders.append(gw.popen(order, "deaf"))
+        wait_for(lambda: gw.service("deaf")["verdict"] == "DRAINING", why="each comes while the first end is under way")
+    for process in orders:
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 0, (process.args, out, err)
+    assert gw.service("deaf")["verdict"] == "HEALTHY"
