@@ -121,6 +121,7 @@ Fleet::Member* Fleet::find(const std::string& name) {
 
 std::string Fleet::unknown(const std::string& name) const {
   std::vector<std::string_view> known;
+  known.reserve(members_.size());
   for (const auto& [other, member] : members_) known.push_back(other);
   const auto near = config::nearest(name, known);
   return near.empty()
