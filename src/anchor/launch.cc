@@ -99,10 +99,17 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
   if (!record || record->boot_id.view() != boot_id) return {};
   GPUWARD_TRY(refuse_if_led(record->state));
-  const ProcessId main = record->state.main;
-  if (!recover(record->state, unpack(record->members))) return {};
-  Error error(Errc::refused, "start: the last generation still lives");
-  if (main && os::lives(main)) error.doing.append(", pid ").append_number(main.pid.number);
+  const auto tree = recover(record->state, unpack(record->members));
+  if (!tree) return {};
+  InlineVec<Survivor, 16> living;
+  tree->name_survivors(&living);
+  Error error(Errc::refused, "start: of the last generation there still live");
+  for (const auto& process : living)
+    error.doing.append(" ")
+        .append_number(process.pid.number)
+        .append(" (")
+        .append(process.name)
+        .append(")");
   return fail(error);
 }
 

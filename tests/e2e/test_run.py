@@ -298,3 +298,18 @@ def test_a_card_cannot_be_asked_for_yet(gw):
     assert gw("run", "--gpu", "none", "--", "true").returncode == 0
     auto = gw("run", "--gpu", "auto", "--", "true")
     assert auto.returncode == 2 and "'auto' is not supported yet" in auto.stderr
+
+
+def test_what_still_lives_of_the_last_generation_is_named(tmp_path):
+    gw = Gpuward(tmp_path / "home", GPUWARD_KERNEL_MASK="no_cgroup")
+    assert gw("run", "--detach", "--name", "strays", "--", "python3", "-c", STRAYS).returncode == 0
+    wait_for(lambda: pids_in(gw.log("strays")), why="the stray lives")
+    stray = pids_in(gw.log("strays"))[0]
+    replica = gw.service("strays")["replicas"][0]
+    for pid in (replica["anchor_pid"], replica["main_pid"]):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    again = gw("run", "--name", "strays", "--", "true")
+    assert again.returncode == 125 and f"there still live {stray} (python3)" in again.stderr, again.stderr
+    gw("stop", "strays")
+    assert not alive(stray)
