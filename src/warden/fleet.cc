@@ -42,8 +42,7 @@ std::vector<ServiceChange> Fleet::compare_with(const std::vector<ServiceModel>& 
     const Member& member = at->second;
     change.fields = compare(*member.model, service);
     change.runs = member.alive;
-    change.stale =
-        member.alive && member.plan.mark != 0 && member.plan.mark != process_mark(service);
+    change.stale = member.is_older_than(service);
     if (!change.fields.empty() || change.stale) changes.push_back(std::move(change));
   }
   for (const auto& [name, member] : members_) {
@@ -377,7 +376,8 @@ StatusReport Fleet::report(const std::vector<std::string>& names) const {
   for (const auto& [name, member] : members_) {
     if (!names.empty() && std::ranges::find(names, name) == names.end()) continue;
     std::vector<control::AnchorView> views;
-    if (member.seen) views.push_back({member.folder, member.plan, member.state, member.alive});
+    if (member.seen)
+      views.push_back({member.folder, member.plan, member.state, member.alive, member.silent(now)});
     auto service = control::report_on(name, views, gpu_, now);
     if (!member.trouble.empty() && !member.alive) {
       service.verdict = Verdict::failed;

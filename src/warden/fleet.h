@@ -46,8 +46,9 @@ class Fleet {
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
 
     /// Is its process made of another version than the one configured now?
-    bool stale() const {
-      return model && alive && plan.mark != 0 && plan.mark != process_mark(*model);
+    bool stale() const { return model && is_older_than(*model); }
+    bool is_older_than(const ServiceModel& service) const {
+      return alive && plan.mark != 0 && plan.mark != process_mark(service);
     }
     /// Connected, and has said nothing for longer than an anchor needs.
     bool silent(Instant now) const { return alive && !heard && now - connected > kFirstWordWithin; }

@@ -112,6 +112,8 @@ Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
   const bool too_late = is_over(member.state.phase) && !heard(order, member.state);
   if (stops || !(order.after_end || too_late)) return {};
   orders_.erase(at);
+  // The receipt of this end goes with its anchor: the next one has none of it.
+  unproven_[name] = why_not_proven(member.state, member.plan);
   return fleet.start(name);
 }
 
@@ -148,12 +150,13 @@ std::optional<ServiceOutcome> Operation::judge_start(const std::string& name,
 ServiceOutcome Operation::judge_ready(const std::string& name, const Fleet::Member& member) const {
   const AnchorState& state = member.state;
   const auto before = receipt_before_.find(name);
-  const bool ended = what_ == What::restart && before != receipt_before_.end() &&
-                     before->second != state.receipt.at_unix_ms;
-  if (ended && stop_exit_code(state, member.plan) != 0)
-    return {name, kNotProven,
-            "ready, but the end of what ran before is not proven: " +
-                std::string(why_not_proven(state, member.plan))};
+  const bool ended = before != receipt_before_.end() && before->second != state.receipt.at_unix_ms;
+  const auto other = unproven_.find(name);
+  const std::string why = other != unproven_.end() ? other->second
+                          : ended                  ? std::string(why_not_proven(state, member.plan))
+                                                   : "";
+  if (what_ == What::restart && !why.empty())
+    return {name, kNotProven, "ready, but the end of what ran before is not proven: " + why};
   if (member.stale())
     return {name, kDone,
             "ready; its process is of another version than the files say: gpuward restart " + name};

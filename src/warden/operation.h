@@ -50,7 +50,8 @@ class Operation {
   std::vector<std::string> services_;
   Instant deadline_;
   std::map<std::string, ServiceOutcome> outcomes_;
-  std::map<std::string, Order> orders_;  // of those that had an anchor
+  std::map<std::string, Order> orders_;          // of those that had an anchor
+  std::map<std::string, std::string> unproven_;  // of an end that this waited for; empty: proven
   std::map<std::string, std::int64_t>
       receipt_before_;  // at_unix_ms: an older one is not this stop's
 };

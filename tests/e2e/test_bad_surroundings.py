@@ -205,15 +205,17 @@ def test_a_removed_lock_makes_no_second_anchor(gw, warden):
 
 
 def test_a_cgroup_that_somebody_removed_is_made_anew(gw):
-    gw.configure("""
+    os.mkfifo(gw.home / "gate")
+    gw.configure(f"""
 [service.flaky]
-command = ["sh", "-c", "echo up; sleep 0.3; exit 1"]
+command = ["sh", "-c", "echo up; read go < {gw.home}/gate; exit 1"]
 restart = "always"
-backoff = { first = "1s", max = "1s" }
+backoff = {{ first = "1s", max = "1s" }}
 """)
     assert gw("up").returncode == 0
     if not gw.groups():
         pytest.skip("no right to make cgroups here")
+    (gw.home / "gate").write_text("go\n")
     wait_for(lambda: gw.service("flaky")["verdict"] == "BACKING_OFF")
     gw.groups()[0].rmdir()
     wait_for(lambda: gw.log("flaky").count("up") == 2, why="the next generation lives")
@@ -269,6 +271,10 @@ def test_an_anchor_that_does_not_answer_is_said(gw):
         wait_for(lambda: gw.status()["warden"] is None, why="the warden is gone")
         silent = gw.service("sleeper")
         assert silent["verdict"] == "FAILED" and f"its anchor (pid {anchor}) does not answer" in silent["sentence"]
+        up = gw("up", timeout=30)
+        assert up.returncode == 1 and "its anchor does not answer" in up.stderr, up.stderr
+        said = gw.service("sleeper")
+        assert said["verdict"] == "FAILED" and f"its anchor (pid {anchor}) does not answer" in said["sentence"]
     finally:
         os.kill(anchor, signal.SIGCONT)
     wait_for(lambda: gw.service("sleeper")["verdict"] == "HEALTHY")
@@ -319,10 +325,11 @@ def test_who_left_in_silence_is_found_by_its_environment(tmp_path, mask):
     outside = [group.parent / "cgroup.procs" for group in gw.groups()]
     assert gw("stop", "probe").returncode == 0
     leave = "".join(f'open("{path}", "w").write(str(os.getpid()))\n' for path in outside)
+    os.mkfifo(tmp_path / "gate")
     silent = f"""
-import os, signal, time
+import os, signal
 if os.fork() == 0:
-    time.sleep(1)  # by then nothing wakes the anchor any more
+    open("{tmp_path}/gate").read()
     os.setsid()
     {leave.rstrip()}
     if os.fork() != 0: os._exit(0)
@@ -331,6 +338,8 @@ if os.fork() == 0:
 while True: signal.pause()
 """
     assert gw("run", "--detach", "--name", "silent", "--", "python3", "-c", silent).returncode == 0
+    wait_for(lambda: gw.service("silent")["verdict"] == "HEALTHY")
+    (tmp_path / "gate").write_text("go")  # it is past its beginning: what it does now wakes nobody
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     pid = int((tmp_path / "pid").read_text())
     os.kill(gw.anchors()[0], signal.SIGKILL)

@@ -77,3 +77,14 @@ def test_a_sentinel_that_says_nothing_any_more_is_replaced(card):
     wait_for(lambda: not alive(sentinel), why="it was ended")
     wait_for(lambda: card.status()["gpus"] and held(card), why="another one looks")
     assert card("stop", "xray").returncode == 0
+
+
+def test_the_same_where_the_restart_brings_another_version(card):
+    card.configure(XRAY)
+    assert card("up").returncode == 0
+    wait_for(lambda: held(card), why="the warden has seen the card")
+    card.configure(XRAY.replace("1GiB", "2GiB"))
+    assert card("reload").returncode == 0
+    subprocess.run([BIN / "gpusim", "fault", "return-delay", "60s"], env=card.env, check=True, capture_output=True)
+    restart = card("restart", "xray")
+    assert restart.returncode == 4 and "its GPU memory was not back in time" in restart.stderr, restart

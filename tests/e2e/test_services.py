@@ -578,13 +578,15 @@ def test_after_a_reboot_what_ran_is_stopped_and_its_pids_are_nobody_s(gw):
 
 def test_the_end_that_the_first_anchor_saw_is_not_forgotten_by_the_second(gw):
     job = gw.home / "job.sh"
-    job.write_text("(trap '' TERM; echo deaf; while :; do sleep 1000; done) & sleep 0.3; exit 0")
+    os.mkfifo(gw.home / "gate")
+    job.write_text(f"(trap '' TERM; echo deaf; while :; do sleep 1000; done) & read go < {gw.home}/gate; exit 0")
     gw.configure(f"""
 [service.job]
 command = ["sh", "{job}"]
 stop = {{ grace = "2s" }}
 """)
     assert gw("up").returncode == 0
+    (gw.home / "gate").write_text("go\n")
     wait_for(lambda: gw.service("job")["verdict"] == "DRAINING", why="main has ended, its child has not")
     os.kill(gw.service("job")["replicas"][0]["anchor_pid"], signal.SIGKILL)
     wait_for(lambda: gw.service("job")["verdict"] == "STOPPED", why="a job that ended well is not run again")
