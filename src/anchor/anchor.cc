@@ -68,6 +68,7 @@ int Anchor::run() {
     probe_ = Probe(plan_.ready);
   watch_.set(plan_.live);
   if (plan_.ready.kind == ReadyKind::log) log_.look_for(plan_.ready.text);
+  note_beginning();
   if (adopted_)
     resume();
   else
@@ -135,7 +136,8 @@ void Anchor::wait() {
   }
   for (std::size_t at = 0; at < Clients::kMost; ++at) {
     if (items[kFirstClient + at].revents == 0) continue;
-    clients_.read(at, [this](const AnchorRequest& request, std::size_t) { answer(request); });
+    clients_.read(at,
+                  [this, at](const AnchorRequest& request, std::size_t) { answer(request, at); });
   }
   if (items[kListener].revents != 0 && !clients_.accept_from(listener_))
     listen_again_ = os::now() + kListenAgain;
@@ -145,9 +147,14 @@ void Anchor::wait() {
 void Anchor::carry_output() {
   log_.pump();
   const bool worse = log_.alarm() > state_.alarm;
-  if (worse) state_.alarm = log_.alarm();
+  if (worse) {
+    state_.alarm = log_.alarm();
+    note_alarm();
+  }
   check_log();
-  if (worse || lost_before_ + log_.lost_bytes() > 2 * state_.lost_log_bytes) publish();
+  const bool lost = lost_before_ + log_.lost_bytes() > 2 * state_.lost_log_bytes;
+  if (lost) note_loss();
+  if (worse || lost) publish();
 }
 
 void Anchor::check_log() {
@@ -160,7 +167,9 @@ void Anchor::reap() {
   bool asked_to_stop = false;
   while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
     // TERM, INT, QUIT: someone wants this anchor gone; it goes by ending its tree properly.
-    asked_to_stop |= info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP;
+    if (info.ssi_signo == SIGCHLD || info.ssi_signo == SIGHUP) continue;
+    asked_to_stop = true;
+    note_order(EventKind::stop_asked, {Pid{static_cast<pid_t>(info.ssi_pid)}, info.ssi_uid});
   }
   check_exec_report();
   for (;;) {
@@ -313,12 +322,18 @@ void Anchor::happen(const life::Event& event) {
   // What is meant is on record before it is done: whoever adopts this tree goes on from there.
   describe();
   if (!actions.empty()) update_record();
+  const Phase now = state_.phase;
   for (const auto action : actions) {
     // A nested happen() may have moved on: what a finished life still asked for is void.
     if (over_) return;
+    // After the receipt, and before the last word, upon which this folder may be removed.
+    if (action == life::Action::finish) note_phase(before, now);
+    note_intent(action);
     perform(action);
   }
-  if (!over_) publish();
+  if (over_) return;
+  note_phase(before, now);
+  publish();
 }
 
 void Anchor::perform(life::Action action) {
@@ -456,9 +471,10 @@ void Anchor::write_receipt() {
   receipt.survivors.clear();
   if (state_.phase == Phase::unkillable) tree_.name_survivors(&receipt.survivors);
   check_ports(receipt);
-
-  if (auto written = append_to_journal(dir_, receipt, life_.reason); !written)
-    note_failure("the journal could not be written", written.error());
+  JournalEntry entry;
+  entry.receipt = receipt;
+  entry.reason = life_.reason;
+  note_event(entry);
 }
 
 void Anchor::finish() {
@@ -471,15 +487,17 @@ void Anchor::finish() {
   ::unlinkat(dir_.get(), "control", 0);
 }
 
-void Anchor::answer(const AnchorRequest& request) {
+void Anchor::answer(const AnchorRequest& request, std::size_t client) {
   const auto grace = request.has_grace ? request.grace : plan_.grace;
   switch (request.what) {
     case AnchorRequest::What::subscribe:
       return publish();
     case AnchorRequest::What::stop:
+      note_order(EventKind::stop_asked, clients_.socket(client));
       return happen(life::StopAsked{grace});
     case AnchorRequest::What::restart:
       ++state_.restart_orders;
+      note_order(EventKind::restart_asked, clients_.socket(client));
       return happen(life::RestartAsked{grace});
     case AnchorRequest::What::memory_answer:
       if (!state_.wants_memory_proof || request.generation != life_.generation) return;
@@ -508,6 +526,7 @@ void Anchor::take_settings(const LiveSettings& settings) {
   policy_ = {plan_.ready.within, plan_.grace, plan_.restart, plan_.backoff, policy_.jitter};
   log_.set_policy(plan_.log);
   watch_.set_pace(plan_.live.every, plan_.live.failures, os::now());
+  note_event(EventKind::settings);
   update_record();
 }
 

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "anchor/clients.h"
+#include "anchor/journal.h"
 #include "anchor/log_pump.h"
 #include "anchor/notify.h"
 #include "anchor/probe.h"
@@ -15,6 +17,7 @@
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/process.h"
+#include "os/socket.h"
 #include "os/spawn.h"
 
 namespace gpuward::anchor {
@@ -72,7 +75,7 @@ class Anchor {
   void await_memory(Instant now);
   void write_receipt();
   void finish();
-  void answer(const AnchorRequest& request);
+  void answer(const AnchorRequest& request, std::size_t client);
   void take_settings(const LiveSettings& settings);
 
   // What others see.
@@ -81,6 +84,18 @@ class Anchor {
   Result<void> write_record();
   void update_record();
   void note_failure(std::string_view what, const Error& error);
+
+  // What the journal is told.
+  void note_event(JournalEntry& entry);
+  void note_event(EventKind kind, std::string_view evidence = {},
+                  const std::optional<Actor>& actor = {});
+  void note_beginning();
+  void note_intent(life::Action action);
+  void note_phase(Phase before, Phase now);
+  void note_alarm();
+  void note_loss();
+  void note_order(EventKind kind, const os::Peer& who);
+  void note_order(EventKind kind, const os::Fd& socket);
 
   LaunchPlan plan_;
   LifePolicy policy_;
@@ -91,6 +106,8 @@ class Anchor {
 
   os::Fd dir_;
   os::Fd lock_;
+  Journal journal_;
+  std::optional<Actor> launched_by_;
   os::Fd listener_;
   os::Fd signals_;
   Tree tree_;

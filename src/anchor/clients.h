@@ -30,6 +30,7 @@ class Clients {
 
   /// The descriptors to poll, -1 for free places.
   int fd(std::size_t at) const { return clients_[at].socket.get(); }
+  const os::Fd& socket(std::size_t at) const { return clients_[at].socket; }
   /// Reads what client @p at has sent. @p handle(AnchorRequest) is called for each whole request.
   template <class Handle>
   void read(std::size_t at, Handle&& handle);

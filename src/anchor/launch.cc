@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "anchor/anchor.h"
+#include "control/actor.h"
 #include "control/anchors.h"
 #include "os/socket.h"
 
@@ -154,6 +155,7 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   auto self = os::Process::open(Pid{::getpid()});
   if (!self) return fail(std::move(self).error());
   anchor.state_.anchor = self->id();
+  anchor.journal_ = Journal(self->id(), *boot);
   for (const auto& word : p.command) anchor.argv_.push_back(word.c_str());
   anchor.argv_.push_back(nullptr);
   for (const auto& variable : p.env)
@@ -183,6 +185,7 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
   anchor.envp_.push_back(nullptr);
   anchor.settle_rights();
+  if (auto peer = os::peer_of(launcher)) anchor.launched_by_ = control::actor_of(*peer);
   anchor.clients_.add(std::move(launcher), true);
   return anchor;
 }

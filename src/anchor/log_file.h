@@ -26,6 +26,8 @@ class LogFile {
   void write(std::string_view text, Instant now);
   /// Says in the log what is missing in it; true when nothing is any more.
   bool tell_loss();
+  /// Of the present file.
+  std::uint64_t size() const { return size_; }
   /// Not written so far, for want of space or by the rate.
   std::uint64_t lost_bytes() const { return lost_total_; }
 

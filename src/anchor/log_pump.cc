@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 
+#include "base/fnv.h"
 #include "os/clock.h"
 
 namespace gpuward::anchor {
@@ -69,6 +70,22 @@ Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file,
   return pump;
 }
 
+void LogPump::write(std::string_view text, LogScan& scan) {
+  const LogAlarm before = alarm();
+  const std::uint64_t lost = log_.lost_bytes();
+  scan.feed(text);
+  log_.write(text, os::now());
+  if (alarm() == before) return;
+  const std::size_t at = scan.alarm_end();
+  const auto feed = text.rfind('\n', at - 1);
+  const std::size_t begin = feed == text.npos ? 0 : feed + 1;
+  const auto line = text.substr(begin, text.find('\n', at) - begin);
+  const bool whole = log_.lost_bytes() == lost && log_.size() >= text.size();
+  alarm_place_.begin = whole ? log_.size() - text.size() + begin : 0;
+  alarm_place_.end = whole ? alarm_place_.begin + line.size() : 0;
+  alarm_place_.hash = fnv1a(line);
+}
+
 bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
   const ssize_t teed = ::tee(fifo.get(), copy_write_.get(), kChunk, SPLICE_F_NONBLOCK);
   if (teed > 0) {
@@ -79,8 +96,7 @@ bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
     std::string_view text(buffer.data(), static_cast<std::size_t>(n));
     const auto end = text.rfind('\n');
     if (text.size() == kChunk && end != text.npos) text = text.substr(0, end + 1);
-    scan.feed(text);
-    log_.write(text, os::now());
+    write(text, scan);
     consume(fifo, text.size());
     return true;
   }
@@ -88,8 +104,7 @@ bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
       (errno == ENOSYS || errno == EINVAL)) {  // a sandbox without tee(2): order is lost
     const ssize_t n = ::read(fifo.get(), buffer.data(), buffer.size());
     if (n <= 0) return false;
-    scan.feed({buffer.data(), static_cast<std::size_t>(n)});
-    log_.write({buffer.data(), static_cast<std::size_t>(n)}, os::now());
+    write({buffer.data(), static_cast<std::size_t>(n)}, scan);
     return true;
   }
   return false;

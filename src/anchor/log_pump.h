@@ -48,10 +48,20 @@ class LogPump {
   bool saw_ready() const { return scans_[0].found() || scans_[1].found(); }
   LogAlarm alarm() const { return std::max(scans_[0].alarm(), scans_[1].alarm()); }
 
+  /// Where the line of the present alarm() stands: bytes [begin, end) of the log file, as far as it
+  /// had come, and their FNV-1a hash. Never the line itself (harm.md 11).
+  struct Place {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;  ///< 0: it is in no file
+    std::uint64_t hash = 0;
+  };
+  const Place& alarm_place() const { return alarm_place_; }
+
   std::uint64_t lost_bytes() const { return log_.lost_bytes(); }
 
  private:
   bool move_some(const os::Fd& fifo, LogScan& scan);
+  void write(std::string_view text, LogScan& scan);
 
   os::Fd out_;
   os::Fd err_;
@@ -61,8 +71,7 @@ class LogPump {
   os::Fd copy_write_;
   LogFile log_;
   std::array<LogScan, 2> scans_;  // of out and err
-  std::uint64_t lost_ = 0;        // since the last notice
-  std::uint64_t lost_total_ = 0;
+  Place alarm_place_;
 };
 
 }  // namespace gpuward::anchor

@@ -18,10 +18,15 @@ constexpr std::array<Pattern, 4> kPatterns = {{
 
 }  // namespace
 
-void LogScan::search(std::string_view text) {
+// The first @p skipped bytes of @p text were fed earlier.
+void LogScan::search(std::string_view text, std::size_t skipped) {
   if (!found_ && !wanted_.empty()) found_ = text.find(wanted_) != text.npos;
-  for (const auto& pattern : kPatterns)
-    if (pattern.alarm > alarm_ && text.find(pattern.text) != text.npos) alarm_ = pattern.alarm;
+  for (const auto& pattern : kPatterns) {
+    const auto at = pattern.alarm > alarm_ ? text.find(pattern.text) : text.npos;
+    if (at == text.npos) continue;
+    alarm_ = pattern.alarm;
+    alarm_end_ = at + pattern.text.size() - skipped;
+  }
 }
 
 void LogScan::feed(std::string_view bytes) {
@@ -30,8 +35,8 @@ void LogScan::feed(std::string_view bytes) {
   const auto head = bytes.substr(0, kKept);
   std::ranges::copy(head, seam.begin() + static_cast<std::ptrdiff_t>(kept_size_));
   const std::string_view joined(seam.data(), kept_size_ + head.size());
-  search(joined);
-  if (bytes.size() > head.size()) search(bytes);
+  search(joined, kept_size_);
+  if (bytes.size() > head.size()) search(bytes, 0);
   const auto tail = bytes.size() >= kKept ? bytes : joined;
   kept_size_ = std::min(tail.size(), kKept);
   std::ranges::copy(tail.substr(tail.size() - kept_size_), kept_.begin());

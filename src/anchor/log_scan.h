@@ -22,9 +22,11 @@ class LogScan {
 
   bool found() const { return found_; }
   LogAlarm alarm() const { return alarm_; }
+  /// Where in the bytes fed last the text of the present alarm ended.
+  std::size_t alarm_end() const { return alarm_end_; }
 
  private:
-  void search(std::string_view text);
+  void search(std::string_view text, std::size_t skipped);
 
   static constexpr std::size_t kKept = kLongestReadyText - 1;
   std::string_view wanted_;
@@ -32,6 +34,7 @@ class LogScan {
   std::size_t kept_size_ = 0;
   bool found_ = false;
   LogAlarm alarm_ = LogAlarm::none;
+  std::size_t alarm_end_ = 0;
 };
 
 }  // namespace gpuward::anchor

@@ -1,7 +1,6 @@
 #include "anchor/record.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,15 +13,9 @@
 namespace gpuward::anchor {
 namespace {
 
-constexpr off_t kJournalLimit = 256 << 10;
-
 // One buffer for the one thread: a record is up to 64 KiB, too much for a stack page each time.
 std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> buffer;
 std::array<char, Tree::kMostSeen * kPackedMember> packed;
-
-Result<os::Fd> open_journal(const os::Fd& dir) {
-  return os::Fd::open_regular_at(dir, "journal", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
-}
 
 }  // namespace
 
@@ -45,23 +38,6 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
   writer(5, std::string_view(packed.data(), packed_size));
   if (writer.full()) return fail(error_from(EMSGSIZE, "write the record"));
   return os::replace_file_at(dir, "record", writer.end_frame(), 0600);
-}
-
-Result<void> append_to_journal(const os::Fd& dir, const Receipt& receipt, const Reason& reason) {
-  auto file = open_journal(dir);
-  if (!file) return fail(std::move(file).error());
-  struct stat info{};
-  if (::fstat(file->get(), &info) == 0 && info.st_size > kJournalLimit) {
-    if (::renameat(dir.get(), "journal", dir.get(), "journal.old") < 0)
-      return fail(last_error("set the full journal aside"));
-    file = open_journal(dir);
-    if (!file) return fail(std::move(file).error());
-  }
-  wire::Writer writer(buffer);
-  writer.begin_frame(JournalEntry::kKind);
-  writer(1, receipt);
-  writer(2, reason);
-  return os::write_all(*file, writer.end_frame(), "the journal");
 }
 
 Result<void> write_pid_file(const std::string& path, Pid main) {

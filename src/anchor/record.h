@@ -9,8 +9,8 @@
 #include "os/fd.h"
 
 // What an anchor writes down for those who come after it: in its folder the record (what it leads,
-// replaced at every change) and the journal (a receipt for each end, capped); elsewhere the PID
-// file of scripts that want one. Only reading allocates.
+// replaced at every change), elsewhere the PID file of scripts that want one. Only reading
+// allocates.
 
 namespace gpuward::anchor {
 
@@ -19,9 +19,6 @@ namespace gpuward::anchor {
 Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const LaunchPlan& plan,
                           const AnchorState& state, bool ever_restored,
                           const std::vector<ProcessId>& members);
-
-/// Appends to the journal; beyond 256 KiB the old one is kept as `journal.old`, one generation.
-Result<void> append_to_journal(const os::Fd& dir, const Receipt& receipt, const Reason& reason);
 
 /// @p path is absolute; an empty one is no PID file: nothing is done.
 Result<void> write_pid_file(const std::string& path, Pid main);

@@ -72,7 +72,8 @@ std::string status_json(const StatusReport& report, Instant now) {
   if (report.warden)
     root["warden"] = {{"pid", report.warden->pid.number},
                       {"version", report.warden->version},
-                      {"uptime_seconds", report.warden->uptime_seconds}};
+                      {"uptime_seconds", report.warden->uptime_seconds},
+                      {"ledger_trouble", or_null(report.warden->ledger_trouble)}};
   json::array gpus;
   for (const auto& device : report.gpu.devices) gpus.push_back(device_json(device, now));
   root["gpus"] = std::move(gpus);

@@ -82,6 +82,10 @@ void print_status(const StatusReport& report, bool detailed) {
                 to_string(std::chrono::seconds(report.warden->uptime_seconds)).c_str());
   else
     std::printf("warden: none\n");
+  if (report.warden && !report.warden->ledger_trouble.empty())
+    std::printf(
+        "%s\n",
+        paint(Tone::bad, "the ledger cannot be written: " + report.warden->ledger_trouble).c_str());
   for (const auto& device : report.gpu.devices)
     std::printf("GPU %u: %s, %s of %s used\n", device.index, device.name.c_str(),
                 to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());

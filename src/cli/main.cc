@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "cli/completion.h"
 #include "cli/demo.h"
+#include "cli/events.h"
 #include "cli/explain.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
@@ -37,6 +38,10 @@ struct Options {
   bool plan_json = false;
   std::string explain_service;
   bool explain_json = false;
+  cli::EventsOptions events;
+  std::string since;
+  std::size_t lines = 0;
+  std::string head;
   cli::DemoOptions demo;
 };
 
@@ -47,6 +52,13 @@ CLI::Validator service_name() {
                        : "'" + printable(name) + "' cannot be the name of a service";
           },
           ""};
+}
+
+std::chrono::milliseconds time_or_throw(const std::string& option, const std::string& text) {
+  const auto time = parse_duration(text);
+  if (!time)
+    throw CLI::ValidationError(option, "'" + text + "' is no time; write it as in 30s or 2m");
+  return *time;
 }
 
 void add_looks(CLI::App& app, Options& options, int& exit_code) {
@@ -88,6 +100,37 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
       "check", "find every problem of a configuration without starting anything");
   check->add_option("file", options.check_files, "default: all *.toml of the etc folder");
   check->callback([&] { exit_code = cli::check(options.check_files); });
+}
+
+void add_ledger(CLI::App& app, Options& options, int& exit_code) {
+  auto* events = app.add_subcommand("events", "what has happened, and why");
+  auto* audit = app.add_subcommand(
+      "audit", "who wanted what, why, on what evidence, and what came of it: the whole ledger");
+  for (auto* command : {events, audit}) {
+    command->add_option("service", options.events.services, "only of these")->check(service_name());
+    command->add_option("--since", options.since, "only of the last so long, as in 2h");
+    command->add_option("-n,--lines", options.lines, "only the newest so many; default: 50")
+        ->check(CLI::Range(1, 1'000'000));
+    command->add_flag("--json", options.events.json, "one object a line, for programs");
+  }
+  events->add_flag("-f,--follow", options.events.follow, "go on as things happen");
+  const auto finish = [&options] {
+    if (!options.since.empty()) options.events.since = time_or_throw("--since", options.since);
+    if (options.lines != 0) options.events.lines = options.lines;
+  };
+  events->callback([&options, &exit_code, finish] {
+    finish();
+    exit_code = cli::events(options.events);
+  });
+  auto* verify =
+      audit->add_subcommand("verify", "does every entry still follow from the one before it?");
+  verify->add_option("--head", options.head, "that was noted elsewhere, as syslog does daily");
+  verify->add_flag("--json", options.events.json, "for programs");
+  audit->callback([&options, &exit_code, finish, verify] {
+    finish();
+    exit_code = verify->parsed() ? cli::audit_verify(options.head, options.events.json)
+                                 : cli::audit(options.events);
+  });
 }
 
 void add_completion(CLI::App& app, Options& options, int& exit_code) {
@@ -136,12 +179,8 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
     if (act != cli::start)
       command->add_flag("--json", options.service.json, "the receipts, for programs");
     command->callback([&options, &exit_code, act] {
-      if (!options.timeout.empty()) {
-        options.service.timeout = parse_duration(options.timeout);
-        if (!options.service.timeout)
-          throw CLI::ValidationError(
-              "--timeout", "'" + options.timeout + "' is no time; write it as in 30s or 2m");
-      }
+      if (!options.timeout.empty())
+        options.service.timeout = time_or_throw("--timeout", options.timeout);
       exit_code = act(options.service);
     });
   }
@@ -199,6 +238,7 @@ int main(int argc, char** argv) {
   run_command->callback([&] { exit_code = cli::run(run); });
   add_services(app, options, exit_code);
   add_looks(app, options, exit_code);
+  add_ledger(app, options, exit_code);
   add_completion(app, options, exit_code);
 
   // Before the parser: the words of an unfinished line are not for it.

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "cli/events.h"
 #include "cli/follow.h"
 #include "cli/memory_by_looks.h"
 #include "cli/receipt.h"
@@ -96,9 +97,13 @@ int detach(control::Launched& launched, const LaunchPlan& plan, AnchorState stat
 // In front of the anchor: follows the log, passes Ctrl-C on as a stop, waits for the proof.
 class Foreground {
  public:
-  Foreground(control::Launched launched, const LaunchPlan& plan, LogFollower log,
-             const AnchorState& first)
-      : launched_(std::move(launched)), plan_(plan), log_(std::move(log)), state_(first) {}
+  Foreground(const control::Home& home, control::Launched launched, const LaunchPlan& plan,
+             LogFollower log, const AnchorState& first)
+      : home_(home),
+        launched_(std::move(launched)),
+        plan_(plan),
+        log_(std::move(log)),
+        state_(first) {}
 
   int watch() {
     sigset_t set;
@@ -163,9 +168,18 @@ class Foreground {
     if (state_.phase != Phase::unkillable) {
       launched_.channel = control::Channel(os::Fd());
       (void)wait_gone();
+      record();
       (void)control::remove_folder(launched_.folder);
     }
     return code;
+  }
+
+  // Its journal goes with its folder.
+  void record() const {
+    auto recorded = import_journals(home_, {launched_.folder});
+    if (!recorded)
+      std::fprintf(stderr, "gpuward: what happened could not be recorded: %s\n",
+                   recorded.error().message().c_str());
   }
 
   int lost(const Error& error) {
@@ -184,6 +198,7 @@ class Foreground {
     return ::poll(&item, 1, 2000) == 1;
   }
 
+  const control::Home& home_;
   control::Launched launched_;
   const LaunchPlan& plan_;
   LogFollower log_;
@@ -236,7 +251,8 @@ int run(const RunOptions& options) {
         control::anchor_lives(begun->launched.folder))
       continue;
     if (options.detach) return detach(begun->launched, begun->plan, begun->first);
-    return Foreground(std::move(begun->launched), begun->plan, std::move(begun->log), begun->first)
+    return Foreground(*home, std::move(begun->launched), begun->plan, std::move(begun->log),
+                      begun->first)
         .watch();
   }
 }

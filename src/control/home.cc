@@ -52,11 +52,12 @@ Result<Home> find_home() {
 Result<void> prepare_home(const Home& home) {
   for (const auto& folder : {home.run, home.state, home.log, home.anchors()})
     GPUWARD_TRY(os::make_directories(folder, 0700));
-  struct stat info{};
-  if (::stat(home.run.c_str(), &info) < 0) return fail(last_error("stat", home.run));
-  if (info.st_uid != ::geteuid() || (info.st_mode & 022) != 0) {
+  for (const auto& folder : {home.run, home.anchors(), home.state}) {
+    struct stat info{};
+    if (::stat(folder.c_str(), &info) < 0) return fail(last_error("stat", folder));
+    if (info.st_uid == ::geteuid() && (info.st_mode & 022) == 0) continue;
     Error error(Errc::refused, "use '");
-    error.doing.append(home.run).append(
+    error.doing.append(folder).append(
         "': it must belong to this user and be writable by nobody else");
     return fail(error);
   }

@@ -27,8 +27,8 @@ Result<Home> find_home();
 /// What a warden says that finds another one at work.
 inline constexpr std::string_view kWardenRuns = "a warden runs already; see: gpuward status";
 
-/// Makes run, state and log where missing (0700), and refuses a run folder that another user owns
-/// or may write to: whoever can write there could hand us false records.
+/// Makes run, state and log where missing (0700), and refuses run and state folders that another
+/// user owns or may write to: whoever can write there could hand us false records.
 Result<void> prepare_home(const Home& home);
 
 }  // namespace gpuward::control

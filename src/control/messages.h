@@ -3,6 +3,7 @@
 #include "control/wire.h"
 #include "domain/anchor_state.h"
 #include "domain/change.h"
+#include "domain/event.h"
 #include "domain/report.h"
 
 // Every message and every record, field by field. A tag is for ever: new fields get new tags.
@@ -60,11 +61,19 @@ struct AnchorRequest {
   std::optional<LiveSettings> settings;
 };
 
-/// A receipt in the anchor's journal.
+/// An entry of an anchor's journal: what it is about to do, or what has happened. Inline.
 struct JournalEntry {
   static constexpr std::uint8_t kKind = 5;
-  Receipt receipt;
+  Receipt receipt;  ///< of EventKind::ended
   Reason reason;
+  std::int64_t at_unix_ms = 0;
+  EventKind event = EventKind::ended;
+  std::uint32_t generation = 0;
+  std::optional<Actor> actor;
+  Text<200> evidence;
+  std::uint64_t number = 0;  ///< of this anchor's entries, from 1
+  ProcessId anchor;
+  Text<40> boot_id;
 };
 
 /// From the CLI to the warden.
@@ -217,8 +226,14 @@ void fields(A& a, AnchorRequest& v) {
   a(8, v.settings);
 }
 template <class A>
+void fields(A& a, Actor& v) {
+  a(1, v.uid), a(2, v.has_login), a(3, v.login_uid), a(4, v.pid), a(5, v.command);
+}
+template <class A>
 void fields(A& a, JournalEntry& v) {
-  a(1, v.receipt), a(2, v.reason);
+  a(1, v.receipt), a(2, v.reason), a(3, v.at_unix_ms), a(4, v.event), a(5, v.generation),
+      a(6, v.actor);
+  a(7, v.evidence), a(8, v.number), a(9, v.anchor), a(10, v.boot_id);
 }
 template <class A>
 void fields(A& a, GpuProcess& v) {
@@ -258,7 +273,7 @@ void fields(A& a, ServiceReport& v) {
 }
 template <class A>
 void fields(A& a, WardenReport& v) {
-  a(1, v.pid), a(2, v.version), a(3, v.uptime_seconds);
+  a(1, v.pid), a(2, v.version), a(3, v.uptime_seconds), a(4, v.ledger_trouble);
 }
 template <class A>
 void fields(A& a, StatusReport& v) {

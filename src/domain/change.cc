@@ -4,6 +4,7 @@
 #include <set>
 #include <string_view>
 
+#include "base/fnv.h"
 #include "base/units.h"
 
 namespace gpuward {
@@ -99,14 +100,13 @@ struct Comparer {
 class Mark {
  public:
   void add(std::string_view text) {
-    for (const char c : text) byte(static_cast<unsigned char>(c));
-    byte(0);  // so that two words are not one
+    hash_ = fnv1a(text, hash_);
+    hash_ = fnv1a({"\0", 1}, hash_);  // so that two words are not one
   }
   std::uint64_t value() const { return hash_ == 0 ? 1 : hash_; }
 
  private:
-  void byte(unsigned char b) { hash_ = (hash_ ^ b) * 0x100000001b3ULL; }
-  std::uint64_t hash_ = 0xcbf29ce484222325ULL;
+  std::uint64_t hash_ = kFnvBasis;
 };
 
 }  // namespace

@@ -65,6 +65,7 @@ struct WardenReport {
   Pid pid;
   std::string version;
   std::uint64_t uptime_seconds = 0;
+  std::string ledger_trouble;  ///< why nothing can be recorded; empty: it can
 };
 
 /// All that `status` shows.

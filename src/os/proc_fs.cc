@@ -136,6 +136,28 @@ bool environment_has(Pid pid, std::string_view variable) {
   }
 }
 
+Text<80> read_lineage(Pid pid) {
+  constexpr int kMost = 8;
+  Text<80> text;
+  for (int n = 0; n < kMost && pid.number > 1; ++n) {
+    const auto stat = read_stat(pid);
+    if (!stat) break;
+    if (n != 0) text.append(" < ");
+    text.append(stat->name);
+    pid = stat->parent;
+  }
+  return text;
+}
+
+std::optional<unsigned> read_login_uid(Pid pid) {
+  constexpr unsigned kNobodyYet = 0xffffffffU;
+  std::array<char, 16> buffer{};
+  auto text = read_small(proc_path(pid, "loginuid").data(), buffer);
+  if (!text) return std::nullopt;
+  const auto uid = parse_number<unsigned>(text->substr(0, text->find('\n')));
+  return uid && *uid != kNobodyYet ? uid : std::nullopt;
+}
+
 Result<unsigned> read_uid(Pid pid) {
   std::array<char, 2048> buffer{};
   const auto path = proc_path(pid, "status");

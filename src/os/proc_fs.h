@@ -43,6 +43,15 @@ Text<40> read_wchan(Pid pid);
 /// cannot be read: another user's, a kernel thread's. Allocates nothing.
 bool environment_has(Pid pid, std::string_view variable);
 
+/// The process and those it comes from, by name: "gpuward < bash < sshd", as far as it fits and up
+/// to the first process of the machine. Names are what the kernel has for them, without arguments.
+/// Allocates nothing.
+Text<80> read_lineage(Pid pid);
+
+/// Who had logged in when the process, or an ancestor, was started: stays through su and sudo.
+/// nullopt where nobody had, or the kernel does not keep it (CONFIG_AUDIT).
+std::optional<unsigned> read_login_uid(Pid pid);
+
 /// Real user id of the process.
 Result<unsigned> read_uid(Pid pid);
 

@@ -84,6 +84,7 @@ Result<void> Fleet::adopt_all() {
   for (const auto& folder : *folders) {
     Member& member = members_[folder.service];
     member.folder = folder;
+    clerk_.import_now(folder);
     take_over(member);
   }
   for (auto& [name, member] : members_)
@@ -162,6 +163,7 @@ void Fleet::on_body(const std::string& name, const wire::Body& body) {
   }
   member->state = news->state;
   member->seen = true;
+  clerk_.import(member->folder);
   answer_memory(*member);
   changed();
 }
@@ -172,6 +174,7 @@ void Fleet::on_gone(const std::string& name) {
   if (member->adopting) return adoption_failed(*member, "its new anchor ended without a word");
   member->alive = false;
   member->link.reset();
+  clerk_.import(member->folder);
   take_over(*member);  // at once: a service that prints needs a reader (harm.md 18)
   revive_if_gone(*member);
   changed();
@@ -230,6 +233,7 @@ void Fleet::revive_if_gone(Member& member) {
     return;
   }
   member.revived.push_back(now);
+  clerk_.note(EventKind::revival, member.folder.service, "its anchor and its tree are gone");
   if (!start(member.folder.service)) adopt_again_later();  // why is kept in Member::trouble
 }
 
@@ -242,6 +246,9 @@ void Fleet::take_over(Member& member) {
   member.seen = true;
   if (control::anchor_lives(member.folder) && connect(member)) return;
   if (!control::tree_lives(member.folder, member.state)) return;
+  clerk_.note(EventKind::adoption, member.folder.service,
+              "its anchor, pid " + std::to_string(member.state.anchor.pid.number) +
+                  ", has died and its tree lives");
   // Dead, or dying: the anchor that adopts waits a moment for the lock.
   auto adopter = control::launch_adopter(member.folder);
   if (!adopter) return adoption_failed(member, adopter.error().message());

@@ -16,6 +16,7 @@
 #include "domain/memory_proof.h"
 #include "domain/report.h"
 #include "domain/service.h"
+#include "warden/clerk.h"
 #include "warden/link.h"
 
 namespace gpuward::warden {
@@ -54,8 +55,8 @@ class Fleet {
     bool silent(Instant now) const { return alive && !heard && now - connected > kFirstWordWithin; }
   };
 
-  Fleet(asio::io_context& loop, control::Home home)
-      : loop_(loop), home_(std::move(home)), retry_(loop) {}
+  Fleet(asio::io_context& loop, control::Home home, Clerk& clerk)
+      : loop_(loop), home_(std::move(home)), clerk_(clerk), retry_(loop) {}
 
   /// Called after every change of any member.
   void on_change(std::function<void()> handler) { on_change_ = std::move(handler); }
@@ -111,6 +112,7 @@ class Fleet {
 
   asio::io_context& loop_;
   control::Home home_;
+  Clerk& clerk_;
   std::map<std::string, Member> members_;
   GpuSnapshot gpu_;
   std::function<void()> on_change_;

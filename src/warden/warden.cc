@@ -14,6 +14,7 @@
 
 #include "config/config.h"
 #include "config/problem.h"
+#include "control/actor.h"
 #include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/socket.h"
@@ -27,6 +28,45 @@ constexpr auto kAcceptAgain = std::chrono::milliseconds(100);
 // Beyond what the services need themselves: the ladder, the proof of memory, one look at the clock.
 constexpr auto kStopSlack = std::chrono::seconds(20);
 
+std::optional<EventKind> event_of(WardenRequest::What what) {
+  using What = WardenRequest::What;
+  switch (what) {
+    case What::start:
+      return EventKind::start_ordered;
+    case What::stop:
+      return EventKind::stop_ordered;
+    case What::restart:
+      return EventKind::restart_ordered;
+    case What::down:
+      return EventKind::down_ordered;
+    case What::start_autostart:
+      return EventKind::up_ordered;
+    case What::reload:
+      return EventKind::reload_ordered;
+    case What::status:
+    case What::wait_autostart:
+    case What::plan:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// One for each service by name, else one for the whole.
+std::vector<LedgerEntry> orders_of(const WardenRequest& request, const Actor& actor) {
+  const auto kind = event_of(request.what);
+  if (!kind) return {};
+  LedgerEntry entry;
+  entry.kind = *kind;
+  entry.actor = actor;
+  if (request.services.empty()) return {entry};
+  std::vector<LedgerEntry> entries;
+  for (const auto& service : request.services) {
+    entry.service = service;
+    entries.push_back(entry);
+  }
+  return entries;
+}
+
 std::string render_all(const std::vector<config::Problem>& problems) {
   std::string text;
   for (const auto& problem : problems) text += config::render(problem) + "\n";
@@ -37,7 +77,8 @@ std::string render_all(const std::vector<config::Problem>& problems) {
 
 Warden::Warden(control::Home home)
     : home_(home),
-      fleet_(loop_, std::move(home)),
+      clerk_(loop_),
+      fleet_(loop_, std::move(home), clerk_),
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
@@ -124,6 +165,8 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
                 ? "\nthese are the files of the last `up -c`; `gpuward down` forgets them"
                 : "");
   if (!files.empty()) remember_files();
+  clerk_.open(home_.state);
+  clerk_.note(EventKind::warden_began, "", "version " GPUWARD_VERSION);
   choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));
   if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
@@ -185,6 +228,7 @@ int Warden::run() {
     advance();  // once a second: an anchor may have been silent for too long
   });
   for (const auto& name : autostart_) {
+    clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
     auto started = fleet_.start(name);
     if (!started)
       std::fprintf(stderr, "gpuwardd: %s: %s\n", name.c_str(), started.error().message().c_str());
@@ -193,6 +237,8 @@ int Warden::run() {
   feed_watchdog();
   loop_.run();
   tell_manager("STOPPING=1");
+  clerk_.note(EventKind::warden_ended, "", "");
+  clerk_.close();
   return exit_code_;
 }
 
@@ -227,8 +273,8 @@ void Warden::accept() {
     if (link) {
       std::weak_ptr<Link> weak = *link;
       (*link)->start(
-          [this, weak](const wire::Body& body) {
-            if (auto client = weak.lock()) serve(client, body);
+          [this, weak, who = *peer](const wire::Body& body) {
+            if (auto client = weak.lock()) serve(client, body, who);
           },
           [this, weak] {
             // Whoever asked has left: what it asked for goes on, only nobody is told.
@@ -252,18 +298,19 @@ void Warden::accept_later(const std::string& why) {
 
 WardenReport Warden::own_report() const {
   const auto up = std::chrono::duration_cast<std::chrono::seconds>(os::now() - began_);
-  return {Pid{::getpid()}, GPUWARD_VERSION, static_cast<std::uint64_t>(up.count())};
+  return {Pid{::getpid()}, GPUWARD_VERSION, static_cast<std::uint64_t>(up.count()),
+          clerk_.trouble()};
 }
 
-void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) {
+void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
+                   const os::Peer& who) {
   auto request = wire::decode<WardenRequest>(body);
   if (!request) return client->close();
   if (auto found = fleet_.find_newcomers(); !found)
     std::fprintf(stderr, "gpuwardd: %s, ignoring\n", found.error().message().c_str());
   using What = WardenRequest::What;
-  if (request->what == What::plan || request->what == What::reload)
-    return reply(client, reconfigure(request->what == What::plan));
-  if (request->what != What::status) return begin_operation(client, *request);
+  if (request->what == What::plan) return reply(client, reconfigure(true));
+  if (request->what != What::status) return order(client, std::move(*request), who);
   WardenAnswer answer;
   answer.status = fleet_.report(request->services);
   for (const auto& name : request->services) {
@@ -273,6 +320,45 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body) 
   }
   answer.status->warden = own_report();
   reply(client, answer);
+}
+
+// What is ordered is on record before it is done.
+void Warden::order(const std::shared_ptr<Link>& client, WardenRequest request,
+                   const os::Peer& who) {
+  using What = WardenRequest::What;
+  auto entries = orders_of(request, control::actor_of(who));
+  if (entries.empty()) return begin_operation(client, request, {});
+  const std::size_t count = entries.size();
+  clerk_.note_before(std::move(entries), [this, client, request, count](std::uint64_t last) {
+    std::vector<std::uint64_t> numbers;
+    for (std::size_t n = 0; n < count; ++n)
+      numbers.push_back(last == 0 ? 0 : last - (count - 1 - n));
+    if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));
+    const auto answer = reconfigure(false);
+    reply(client, answer);
+    note_outcome(answer, request, numbers);
+  });
+}
+
+// For each service by name, else for the whole.
+void Warden::note_outcome(const WardenAnswer& answer, const WardenRequest& request,
+                          const std::vector<std::uint64_t>& orders) {
+  Clerk::Entries entries;
+  const auto add = [&](const std::string& service, std::uint8_t code, const std::string& text) {
+    LedgerEntry entry;
+    entry.kind = EventKind::order_done;
+    entry.service = service;
+    entry.outcome = "exit " + std::to_string(code) + (text.empty() ? "" : ": " + text);
+    const auto at = std::ranges::find(request.services, service);
+    const auto index = at == request.services.end() || orders.size() < request.services.size()
+                           ? 0
+                           : at - request.services.begin();
+    entry.of = orders.empty() ? 0 : orders[static_cast<std::size_t>(index)];
+    entries.push_back(std::move(entry));
+  };
+  for (const auto& outcome : answer.outcomes) add(outcome.service, outcome.exit_code, outcome.text);
+  if (answer.outcomes.empty()) add("", answer.exit_code, answer.error);
+  clerk_.note(std::move(entries));
 }
 
 // Whoever asked is not left waiting for an answer that cannot be sent.
@@ -285,7 +371,8 @@ void Warden::reply(const std::shared_ptr<Link>& client, const WardenAnswer& answ
   if (!client->send(sorry)) client->close();
 }
 
-void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request) {
+void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
+                             std::vector<std::uint64_t> orders) {
   using What = WardenRequest::What;
   std::vector<std::string> names = request.services;
   if (request.what == What::wait_autostart || request.what == What::start_autostart)
@@ -307,7 +394,7 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
   Operation operation(request.what, std::move(names), os::now() + given);
   operation.begin(fleet_);
   pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
-                      request.what == What::down});
+                      request, std::move(orders)});
   auto& timer = *pending_.back().timer;
   timer.expires_at(pending_.back().operation.deadline());
   timer.async_wait([this](const boost::system::error_code& code) {
@@ -335,9 +422,11 @@ void Warden::advance_all() {
     auto answer = at->operation.answer(fleet_);
     answer.status->warden = own_report();
     // What could not be proven is said; while something lives there has to be somebody to ask.
-    const bool leave = at->down && (answer.exit_code == kDone || !fleet_.anything_lives());
+    const bool down = at->request.what == WardenRequest::What::down;
+    const bool leave = down && (answer.exit_code == kDone || !fleet_.anything_lives());
     if (leave) ::unlink(home_.chosen_files().c_str());
     if (leave) close_doors();  // before the answer: who reads it must find no warden any more
+    if (!at->orders.empty()) note_outcome(answer, at->request, at->orders);
     if (at->client) reply(at->client, answer);
     at = pending_.erase(at);
     // The answer leaves in the background.

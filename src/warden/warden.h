@@ -12,6 +12,8 @@
 #include "config/config.h"
 #include "control/home.h"
 #include "os/fd.h"
+#include "os/socket.h"
+#include "warden/clerk.h"
 #include "warden/fleet.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
@@ -36,19 +38,24 @@ class Warden {
     std::shared_ptr<Link> client;
     Operation operation;
     std::unique_ptr<asio::steady_timer> timer;
-    bool down = false;
+    WardenRequest request;
+    std::vector<std::uint64_t> orders;  ///< the ledger's numbers, one a service or one for all
   };
 
   void accept();
   void accept_later(const std::string& why);
-  void serve(const std::shared_ptr<Link>& client, const wire::Body& body);
+  void serve(const std::shared_ptr<Link>& client, const wire::Body& body, const os::Peer& who);
   config::Parsed read_files() const;
   void choose_autostart(const std::vector<ServiceModel>& services);
   WardenAnswer reconfigure(bool only_plan);
   std::vector<std::string> chosen_files(const std::vector<std::string>& files) const;
   void remember_files() const;
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
-  void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request);
+  void order(const std::shared_ptr<Link>& client, WardenRequest request, const os::Peer& who);
+  void note_outcome(const WardenAnswer& answer, const WardenRequest& request,
+                    const std::vector<std::uint64_t>& orders);
+  void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
+                       std::vector<std::uint64_t> orders);
   void advance();
   void advance_all();
   void close_doors();
@@ -60,6 +67,7 @@ class Warden {
 
   asio::io_context loop_{1};
   control::Home home_;
+  Clerk clerk_;
   Fleet fleet_;
   Sentinel sentinel_;
   os::Fd lock_;

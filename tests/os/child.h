@@ -5,13 +5,13 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
-#include <string>
 
 #include "base/pid.h"
-#include "os/fd.h"
+#include "support/temp_folder.h"
 
 namespace gpuward::os {
+
+using tests::TempFolder;
 
 /// Asks again until @p done says yes; false once five seconds are over.
 template <class Done>
@@ -48,28 +48,6 @@ class Child {
 
  private:
   Pid pid_;
-};
-
-/// A folder for one test, removed with what the test left in it.
-class TempFolder {
- public:
-  TempFolder() {
-    char name[] = "/tmp/gpuward-test-XXXXXX";
-    if (::mkdtemp(name) != nullptr) path_ = name;
-    if (auto dir = Fd::open(path_, O_RDONLY | O_DIRECTORY)) dir_ = std::move(*dir);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() {
-    if (!path_.empty()) (void)!std::system(("rm -rf '" + path_ + "'").c_str());
-  }
-
-  const std::string& path() const { return path_; }
-  const Fd& dir() const { return dir_; }
-
- private:
-  std::string path_;
-  Fd dir_;
 };
 
 }  // namespace gpuward::os

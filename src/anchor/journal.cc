@@ -1,0 +1,44 @@
+#include "anchor/journal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cstdio>
+
+#include "os/clock.h"
+
+namespace gpuward::anchor {
+namespace {
+
+constexpr off_t kLimit = 256 << 10;
+
+Result<os::Fd> open_journal(const os::Fd& dir) {
+  return os::Fd::open_regular_at(dir, "journal", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+}
+
+}  // namespace
+
+Result<void> Journal::append(const os::Fd& dir, JournalEntry& entry) {
+  entry.number = ++number_;
+  entry.anchor = anchor_;
+  entry.boot_id = boot_id_;
+  entry.at_unix_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
+          .count();
+  auto file = open_journal(dir);
+  if (!file) return fail(std::move(file).error());
+  struct stat info{};
+  if (::fstat(file->get(), &info) == 0 && info.st_size > kLimit) {
+    if (::renameat(dir.get(), "journal", dir.get(), "journal.old") < 0)
+      return fail(last_error("set the full journal aside"));
+    file = open_journal(dir);
+    if (!file) return fail(std::move(file).error());
+  }
+  std::array<std::byte, 4096> buffer;  // a receipt with everything in it takes about 1 KiB
+  auto frame = wire::encode(entry, buffer);
+  if (!frame) return fail(std::move(frame).error());
+  return os::write_all(*file, *frame, "the journal");
+}
+
+}  // namespace gpuward::anchor

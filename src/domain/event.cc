@@ -1,0 +1,83 @@
+#include "domain/event.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/utf8.h"
+
+namespace gpuward {
+namespace {
+
+constexpr std::array<std::pair<EventKind, std::string_view>, 31> kNames = {{
+    {EventKind::ended, "ended"},
+    {EventKind::begun, "begun"},
+    {EventKind::adopted, "adopted"},
+    {EventKind::starting, "starting"},
+    {EventKind::ready, "ready"},
+    {EventKind::ending, "ending"},
+    {EventKind::killing, "killing"},
+    {EventKind::unkillable, "unkillable"},
+    {EventKind::backing_off, "backing-off"},
+    {EventKind::failed, "failed"},
+    {EventKind::stopped, "stopped"},
+    {EventKind::alarm, "alarm"},
+    {EventKind::log_lost, "log-lost"},
+    {EventKind::settings, "settings"},
+    {EventKind::stop_asked, "stop-asked"},
+    {EventKind::restart_asked, "restart-asked"},
+    {EventKind::start_ordered, "start-ordered"},
+    {EventKind::stop_ordered, "stop-ordered"},
+    {EventKind::restart_ordered, "restart-ordered"},
+    {EventKind::down_ordered, "down-ordered"},
+    {EventKind::up_ordered, "up-ordered"},
+    {EventKind::reload_ordered, "reload-ordered"},
+    {EventKind::order_done, "order-done"},
+    {EventKind::warden_began, "warden-began"},
+    {EventKind::warden_ended, "warden-ended"},
+    {EventKind::autostart, "autostart"},
+    {EventKind::adoption, "adoption"},
+    {EventKind::revival, "revival"},
+    {EventKind::pruned, "pruned"},
+    {EventKind::set_aside, "set-aside"},
+    {EventKind::missed, "missed"},
+}};
+
+}  // namespace
+
+std::string_view to_string(EventKind kind) {
+  const auto* at = std::ranges::find(kNames, kind, &std::pair<EventKind, std::string_view>::first);
+  return at == kNames.end() ? "unknown" : at->second;
+}
+
+bool is_intent(EventKind kind) {
+  switch (kind) {
+    case EventKind::starting:
+    case EventKind::ending:
+    case EventKind::killing:
+    case EventKind::start_ordered:
+    case EventKind::stop_ordered:
+    case EventKind::restart_ordered:
+    case EventKind::down_ordered:
+    case EventKind::up_ordered:
+    case EventKind::reload_ordered:
+    case EventKind::autostart:
+    case EventKind::adoption:
+    case EventKind::revival:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string describe(const std::optional<Actor>& actor) {
+  if (!actor) return {};
+  std::string text = "uid " + std::to_string(actor->uid);
+  if (actor->has_login && actor->login_uid != actor->uid)
+    text += " (logged in as " + std::to_string(actor->login_uid) + ")";
+  if (actor->pid.number > 0) text += ", pid " + std::to_string(actor->pid.number);
+  if (!actor->command.empty()) text += ": " + printable(actor->command.view());
+  return text;
+}
+
+}  // namespace gpuward

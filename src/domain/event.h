@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/pid.h"
+#include "base/text.h"
+#include "domain/anchor_state.h"
+
+namespace gpuward {
+
+/// What an entry of the ledger tells. The numbers stand in journals and never change meaning; the
+/// names are a contract of the JSON output.
+enum class EventKind : std::uint8_t {
+  // By an anchor, of its tree.
+  ended = 0,     ///< the tree is gone, or what is left of it is named: the receipt
+  begun = 1,     ///< an anchor was started for it
+  adopted = 2,   ///< an anchor took over the living tree of one that had died
+  starting = 3,  ///< before main is started
+  ready = 4,
+  ending = 5,   ///< before TERM is sent to the tree
+  killing = 6,  ///< before KILL is sent to it
+  unkillable = 7,
+  backing_off = 8,
+  failed = 9,
+  stopped = 10,
+  alarm = 11,       ///< its log tells of trouble; where, never what else stands there (harm.md 11)
+  log_lost = 12,    ///< output that could not be written
+  settings = 13,    ///< it took new settings over
+  stop_asked = 14,  ///< of the anchor itself
+  restart_asked = 15,  ///< likewise
+  // By the warden.
+  start_ordered = 32,
+  stop_ordered = 33,
+  restart_ordered = 34,
+  down_ordered = 35,
+  up_ordered = 36,
+  reload_ordered = 37,
+  order_done = 38,  ///< how an order ended; LedgerEntry::of names it
+  warden_began = 39,
+  warden_ended = 40,
+  autostart = 41,  ///< before a service is started because its file says so
+  adoption = 42,   ///< before an anchor is started for a living tree that has none
+  revival = 43,    ///< before a service is started again whose anchor and tree are both gone
+  // By the ledger, of itself.
+  pruned = 64,     ///< older entries were removed
+  set_aside = 65,  ///< a damaged file was
+  missed = 66,  ///< entries that could not be written, or had left a journal before they were read
+};
+/// "stop-ordered"; "unknown" for a number of a later version.
+std::string_view to_string(EventKind kind);
+/// Is this an act that is about to be done, rather than a fact?
+bool is_intent(EventKind kind);
+
+/// Who wanted something: a process at the other end of a socket. Programs are named without their
+/// arguments, which may hold secrets. Inline: anchors write it down.
+struct Actor {
+  std::uint32_t uid = 0;
+  bool has_login = false;
+  std::uint32_t login_uid = 0;  ///< who had logged in, before any sudo (/proc/PID/loginuid)
+  Pid pid;                      ///< 0: it lives in another PID namespace
+  Text<80> command;             ///< it and its ancestors: "gpuward < bash < sshd"
+};
+
+/// One entry of the ledger: what was meant or has happened, by whom, why, on what evidence, and
+/// what came of it. Holds no line of any log and no argument of any command.
+struct LedgerEntry {
+  std::uint64_t number = 0;  ///< 1, 2, 3 ... without a gap; given by the ledger
+  std::int64_t at_unix_ms = 0;
+  EventKind kind = EventKind::ended;
+  std::string service;  ///< empty: about gpuward itself
+  std::uint32_t replica = 0;
+  std::uint32_t generation = 0;  ///< of main; 0: about none
+  std::optional<Actor> actor;    ///< absent: gpuward by its own rules
+  std::string why;
+  std::string evidence;
+  std::string outcome;
+  std::uint64_t of = 0;  ///< the entry whose outcome this is; 0: none
+  /// Where it was written first, for what comes from a journal: an anchor's life, and which of its
+  /// entries. What has been imported once is passed over.
+  std::string origin;
+  std::uint64_t origin_number = 0;
+};
+
+/// "uid 1000, pid 4711: gpuward < bash"; empty for gpuward's own rules.
+std::string describe(const std::optional<Actor>& actor);
+
+}  // namespace gpuward

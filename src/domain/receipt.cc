@@ -1,0 +1,54 @@
+#include "domain/receipt.h"
+
+#include "base/units.h"
+#include "base/utf8.h"
+
+namespace gpuward {
+
+std::string describe(const Receipt& receipt, bool looked) {
+  std::string line = "ended " + std::to_string(receipt.processes_ended) +
+                     (receipt.processes_ended == 1 ? " process in " : " processes in ") +
+                     to_string(std::chrono::nanoseconds(receipt.duration));
+  if (receipt.forced) line += " (KILL was needed)";
+  line += receipt.survivors.empty() ? ", none left"
+                                    : ", " + std::to_string(receipt.survivors.size()) + " LEFT";
+  if (receipt.only_seen) line += " of those seen";
+  switch (receipt.memory) {
+    case MemoryProof::returned:
+      line += "; GPU memory back: " + to_string(receipt.gpu_bytes_returned);
+      break;
+    case MemoryProof::none:
+      line += "; it held no GPU memory";
+      break;
+    case MemoryProof::not_visible:
+      line += looked ? "; GPU memory cannot be seen here" : "; GPU memory was not looked at";
+      break;
+    case MemoryProof::held:
+      line += "; GPU memory NOT back in time";
+      break;
+  }
+  for (const auto port : receipt.ports_freed) line += "; port " + std::to_string(port) + " free";
+  for (const auto port : receipt.ports_held)
+    line += "; port " + std::to_string(port) + " taken by another program";
+  if (receipt.ports_unknown) line += "; it may have had more ports, too many to look through";
+  return line;
+}
+
+std::string describe(const Survivor& survivor) {
+  std::string text = "pid " + std::to_string(survivor.pid.number) + " (" +
+                     printable(survivor.name.view()) + "), state " +
+                     static_cast<char>(survivor.state);
+  if (!survivor.wchan.empty()) text += ", waits in " + printable(survivor.wchan.view());
+  return text;
+}
+
+std::string describe_survivors(const Receipt& receipt) {
+  std::string text;
+  for (const auto& survivor : receipt.survivors)
+    text += (text.empty() ? "" : "; ") + describe(survivor);
+  if (receipt.survivors.dropped() != 0)
+    text += "; and " + std::to_string(receipt.survivors.dropped()) + " more";
+  return text;
+}
+
+}  // namespace gpuward

@@ -1,0 +1,158 @@
+#include "ledger/writer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "ledger/ledger.h"
+#include "os/clock.h"
+#include "os/socket.h"
+
+namespace gpuward::ledger {
+namespace {
+
+constexpr auto kTryAgain = std::chrono::seconds(5);
+constexpr auto kDaily = std::chrono::hours(24);
+constexpr int kAuthInfo = 10 * 8 + 6;  // facility authpriv, severity info (RFC 5424, 6.2.1)
+
+}  // namespace
+
+// What the thread works on: what waits to be written, and who waits for that.
+struct Writer::Batch {
+  std::optional<Ledger> ledger;
+  Entries entries;
+  std::vector<std::pair<std::size_t, Written>> waiting;  // after which entry of `entries`
+  std::uint64_t dropped = 0;
+  std::string trouble;
+  Instant daily{};  // when the day's duties are due
+  Instant again = os::kNever;
+};
+
+Writer::Writer(Settings settings) : settings_(std::move(settings)), thread_([this] { run(); }) {}
+
+Writer::~Writer() {
+  {
+    const std::lock_guard hold(mutex_);
+    ending_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void Writer::add(Entries entries, Written written) {
+  const auto now =
+      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch());
+  for (auto& entry : entries) entry.at_unix_ms = now.count();
+  {
+    const std::lock_guard hold(mutex_);
+    jobs_.push_back({std::move(entries), {}, std::move(written)});
+  }
+  wake_.notify_one();
+}
+
+void Writer::add_from(std::function<Entries()> read) {
+  {
+    const std::lock_guard hold(mutex_);
+    jobs_.push_back({{}, std::move(read), {}});
+  }
+  wake_.notify_one();
+}
+
+void Writer::run() {
+  Batch batch;
+  for (bool ending = false; !ending;) {
+    std::deque<Job> jobs;
+    {
+      std::unique_lock hold(mutex_);
+      const Instant until = std::min(batch.again, batch.daily);
+      wake_.wait_until(hold, until, [this] { return ending_ || !jobs_.empty(); });
+      jobs.swap(jobs_);
+      ending = ending_;
+    }
+    take(jobs, batch);
+    look_after(batch);
+  }
+}
+
+void Writer::take(std::deque<Job>& jobs, Batch& batch) {
+  for (auto& job : jobs) {
+    if (job.read) job.entries = job.read();
+    std::ranges::move(job.entries, std::back_inserter(batch.entries));
+    if (job.written) batch.waiting.emplace_back(batch.entries.size(), std::move(job.written));
+  }
+}
+
+// Whoever waits is not held up by a disk that fails: that is told, and what is meant is done.
+void Writer::look_after(Batch& batch) {
+  const Instant now = os::now();
+  const bool due = now >= batch.daily;
+  const bool done = (batch.entries.empty() && !due && batch.trouble.empty()) || write(batch);
+  for (auto& [count, written] : batch.waiting)
+    written(done && count != 0 ? std::optional(batch.entries[count - 1].number) : std::nullopt);
+  batch.waiting.clear();
+  if (done) {
+    batch.entries.clear();
+    batch.again = os::kNever;
+    return;
+  }
+  batch.again = now + kTryAgain;
+  if (batch.entries.size() <= kMostWaiting) return;
+  const std::size_t excess = batch.entries.size() - kMostWaiting;
+  batch.dropped += excess;
+  batch.entries.erase(batch.entries.begin(),
+                      batch.entries.begin() + static_cast<std::ptrdiff_t>(excess));
+}
+
+bool Writer::write(Batch& batch) {
+  const auto failed = [&](const Error& error) {
+    // A damaged file is set aside when it is opened again; a full disk may have room again.
+    batch.ledger.reset();
+    const std::string why = error.message();
+    if (batch.trouble != why && settings_.on_trouble) settings_.on_trouble(why);
+    batch.trouble = why;
+    return false;
+  };
+  for (int attempt = 0;; ++attempt) {
+    if (!batch.ledger) {
+      auto ledger = Ledger::open(settings_.state);
+      if (!ledger) return failed(ledger.error());
+      batch.ledger = std::move(*ledger);
+    }
+    if (batch.dropped != 0) {
+      LedgerEntry missed;
+      missed.kind = EventKind::missed;
+      missed.why = std::to_string(batch.dropped) + " entries could not be written in time";
+      missed.evidence = batch.trouble;
+      if (auto said = batch.ledger->append(std::span(&missed, 1)); !said)
+        return failed(said.error());
+      batch.dropped = 0;
+    }
+    auto written = batch.ledger->append(batch.entries);
+    if (written) break;
+    const bool damaged = is_damage(written.error());
+    failed(written.error());
+    if (!damaged || attempt != 0) return false;
+  }
+  if (!std::exchange(batch.trouble, "").empty() && settings_.on_trouble) settings_.on_trouble("");
+  if (os::now() >= batch.daily) {
+    const auto keep = std::chrono::duration_cast<std::chrono::milliseconds>(
+        (os::wall_now() - kRetention).time_since_epoch());
+    (void)batch.ledger->prune(keep.count());
+    if (auto head = batch.ledger->head()) tell_syslog(*head);
+    batch.daily = os::now() + kDaily;
+  }
+  return true;
+}
+
+// A machine without a syslog has no such socket: nothing is lost but this witness.
+void Writer::tell_syslog(const Head& head) {
+  if (settings_.syslog.empty()) return;
+  (void)os::notify(settings_.syslog,
+                   "<" + std::to_string(kAuthInfo) + ">gpuwardd[" + std::to_string(::getpid()) +
+                       "]: ledger " + settings_.state + ": entry " + std::to_string(head.number) +
+                       ", head " + to_hex(head.hash));
+}
+
+}  // namespace gpuward::ledger

@@ -1,0 +1,51 @@
+#include "warden/clerk.h"
+
+#include <boost/asio/post.hpp>
+#include <cstdio>
+#include <utility>
+
+namespace gpuward::warden {
+
+void Clerk::open(std::string state) {
+  ledger::Writer::Settings settings;
+  settings.state = std::move(state);
+  settings.on_trouble = [this](const std::string& why) {
+    asio::post(loop_, [this, why] {
+      trouble_ = why;
+      std::fprintf(stderr, "gpuwardd: the ledger %s%s\n",
+                   why.empty() ? "is written again" : "cannot be written: ", why.c_str());
+    });
+  };
+  writer_ = std::make_unique<ledger::Writer>(std::move(settings));
+}
+
+void Clerk::note(Entries entries) {
+  if (writer_) writer_->add(std::move(entries));
+}
+
+void Clerk::note(EventKind kind, const std::string& service, std::string why) {
+  LedgerEntry entry;
+  entry.kind = kind;
+  entry.service = service;
+  entry.why = std::move(why);
+  note({std::move(entry)});
+}
+
+void Clerk::note_before(Entries entries, std::function<void(std::uint64_t)> go) {
+  if (!writer_) return go(0);
+  writer_->add(std::move(entries), [this, go = std::move(go)](std::optional<std::uint64_t> number) {
+    asio::post(loop_, [go, number] { go(number.value_or(0)); });
+  });
+}
+
+void Clerk::import(const control::AnchorFolder& folder) {
+  if (!writer_) return;
+  writer_->add_from([journals = journals_, folder] { return journals->news_of(folder); });
+}
+
+void Clerk::import_now(const control::AnchorFolder& folder) {
+  if (!writer_) return;
+  writer_->add_from([entries = control::JournalReader().news_of(folder)] { return entries; });
+}
+
+}  // namespace gpuward::warden
