@@ -90,13 +90,15 @@ std::span<const std::byte> Statement::blob(int column) const {
 Result<Database> Database::open(const std::string& path, Access access) {
   Database database;
   sqlite3* handle = nullptr;
-  const int flags =
-      (access == Access::read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) |
-      SQLITE_OPEN_NOFOLLOW;
+  // Who reads after a writer was killed has to bring the write-ahead log in order first, which a
+  // connection that may only read cannot.
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW |
+                    (access == Access::write ? SQLITE_OPEN_CREATE : 0);
   const int code = sqlite3_open_v2(path.c_str(), &handle, flags, nullptr);
   database.handle_.reset(handle);
   if (code != SQLITE_OK) return fail(error_of(handle, "open the ledger '" + path + "'"));
   sqlite3_busy_timeout(handle, kBusyMs);
+  if (access == Access::read) GPUWARD_TRY(database.execute("PRAGMA query_only = ON"));
   return database;
 }
 

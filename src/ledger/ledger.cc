@@ -136,6 +136,10 @@ Result<Ledger> Ledger::open_file(const std::string& state) {
   }
   check->reset();
   GPUWARD_TRY(ledger.prepare_statements());
+  // Before there is any entry: from then on one that is missing was taken away.
+  auto head = ledger.head();
+  if (!head) return fail(std::move(head).error());
+  if (*head == Head{}) ledger.write_head(*head);
   return ledger;
 }
 
