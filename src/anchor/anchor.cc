@@ -31,6 +31,7 @@ constexpr int kWordsAtOnce = 32;  // notifications
 constexpr int kLastWords = 8;     // pieces of 16 KiB of output that are read when main has ended
 constexpr auto kListenAgain = std::chrono::milliseconds(200);
 constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
+constexpr auto kNameAgain = std::chrono::seconds(1);  // what KILL does not end
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
 constexpr auto kLongestLook = std::chrono::seconds(5);  // limits_of() names it
 constexpr std::uint32_t kAskForSockets = 64;            // processes whose ports a receipt looks for
@@ -274,6 +275,10 @@ void Anchor::check_deadline() {
     recheck_ = now + recheck_pause_;
     reap();
     if (killing_ && recheck_ != os::kNever) tree_.kill_pass(false);
+    if (state_.phase == Phase::unkillable && now - named_ >= kNameAgain) {
+      name_survivors();
+      publish();
+    }
   }
   await_memory(now);
   if (now >= deadline(life_)) {
@@ -358,7 +363,7 @@ void Anchor::perform(life::Action action) {
       recheck_ = tree_.silent() ? os::now() + recheck_pause_ : os::kNever;
       return reap();
     case life::Action::kill_tree:
-      killing_ = true;
+      if (!std::exchange(killing_, true)) killed_ = os::now();
       state_.receipt.forced = true;
       tree_.kill_pass(state_.phase != Phase::unkillable);
       recheck_pause_ = kFirstRecheck;
@@ -469,12 +474,20 @@ void Anchor::write_receipt() {
   state_.wants_memory_proof = false;
   memory_by_ = os::kNever;
   receipt.survivors.clear();
-  if (state_.phase == Phase::unkillable) tree_.name_survivors(&receipt.survivors);
+  if (state_.phase == Phase::unkillable) name_survivors();
   check_ports(receipt);
   JournalEntry entry;
   entry.receipt = receipt;
   entry.reason = life_.reason;
   note_event(entry);
+}
+
+void Anchor::name_survivors() {
+  named_ = os::now();
+  state_.receipt.survivors.clear();
+  tree_.name_survivors(&state_.receipt.survivors);
+  for (auto& survivor : state_.receipt.survivors)
+    survivor.killed_for = std::chrono::duration_cast<std::chrono::milliseconds>(named_ - killed_);
 }
 
 void Anchor::finish() {

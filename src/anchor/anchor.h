@@ -74,6 +74,7 @@ class Anchor {
   Duration memory_patience() const;
   void await_memory(Instant now);
   void write_receipt();
+  void name_survivors();
   void finish();
   void answer(const AnchorRequest& request, std::size_t client);
   void take_settings(const LiveSettings& settings);
@@ -136,6 +137,8 @@ class Anchor {
   bool stirred_ = false;            // the service did something since the last look
   Instant memory_by_ = os::kNever;  // when nobody is left to answer for GPU memory
   Instant ending_began_{};
+  Instant killed_{};  // when KILL was first sent to what is ending
+  Instant named_{};   // when those that it does not end were last named
 
   std::vector<os::ResourceLimit> limits_;
   os::Rights rights_;

@@ -89,10 +89,12 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
   for (const auto& [service, replica, receipt] : receipts) {
     json::array survivors;
     for (const auto& left : receipt.survivors)
-      survivors.push_back({{"pid", left.pid.number},
-                           {"command", left.name.view()},
-                           {"state", std::string(1, static_cast<char>(left.state))},
-                           {"wchan", or_null(std::string(left.wchan.view()))}});
+      survivors.push_back(
+          {{"pid", left.pid.number},
+           {"command", left.name.view()},
+           {"state", std::string(1, static_cast<char>(left.state))},
+           {"killed_for_seconds", std::chrono::duration<double>(left.killed_for).count()},
+           {"wchan", or_null(std::string(left.wchan.view()))}});
     json::array ports;
     for (const auto port : receipt.ports_freed) ports.push_back(port);
     json::array held;

@@ -180,7 +180,7 @@ void fields(A& a, LaunchPlan& v) {
 }
 template <class A>
 void fields(A& a, Survivor& v) {
-  a(1, v.pid), a(2, v.name), a(3, v.state), a(4, v.wchan);
+  a(1, v.pid), a(2, v.name), a(3, v.state), a(4, v.wchan), a(5, v.killed_for);
 }
 template <class A>
 void fields(A& a, Receipt& v) {

@@ -77,6 +77,7 @@ struct Survivor {
   Text<32> name;
   std::uint8_t state = 0;  ///< the letter of /proc/PID/stat
   Text<40> wchan;          ///< kernel function it waits in; empty if it cannot be seen
+  std::chrono::milliseconds killed_for{0};  ///< since KILL was sent to it
 };
 
 /// What was ended, and the proof. One per end of a tree.

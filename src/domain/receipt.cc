@@ -39,6 +39,8 @@ std::string describe(const Survivor& survivor) {
                      printable(survivor.name.view()) + "), state " +
                      static_cast<char>(survivor.state);
   if (!survivor.wchan.empty()) text += ", waits in " + printable(survivor.wchan.view());
+  if (survivor.killed_for.count() > 0)
+    text += ", KILL was sent " + to_string(survivor.killed_for) + " ago";
   return text;
 }
 

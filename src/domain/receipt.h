@@ -12,7 +12,7 @@ namespace gpuward {
 /// @p looked  was anybody there who could see the GPU.
 std::string describe(const Receipt& receipt, bool looked = true);
 
-/// "pid 4711 (python), state D, waits in nvidia_ioctl".
+/// "pid 4711 (python), state D, waits in nvidia_ioctl, KILL was sent 5.0 s ago".
 std::string describe(const Survivor& survivor);
 /// All of them; empty when there is none.
 std::string describe_survivors(const Receipt& receipt);

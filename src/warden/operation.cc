@@ -223,7 +223,8 @@ WardenAnswer Operation::answer(const Fleet& fleet) const {
     const Receipt& receipt = at->second.state.receipt;
     const auto before = receipt_before_.find(name);
     const bool fresh = before != receipt_before_.end() && receipt.at_unix_ms != before->second;
-    if (fresh && receipt.generation != 0) answer.receipts.push_back({name, 0, receipt});
+    const bool stuck = at->second.state.phase == Phase::unkillable;  // the same end still
+    if ((fresh || stuck) && receipt.generation != 0) answer.receipts.push_back({name, 0, receipt});
   }
   answer.status = fleet.report(services_);
   return answer;
