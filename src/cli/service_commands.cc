@@ -154,13 +154,36 @@ Result<AnchorState> follow_stop(const control::AnchorFolder& folder, const Ancho
   return record && is_over(record->state.phase) ? Result<AnchorState>(record->state) : asked;
 }
 
+// 0: a new anchor leads the tree now; 4: it lives and nobody can lead it; -1: nothing of it lives.
+int adopt_if_unowned(const control::AnchorFolder& folder) {
+  auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
+  if (!view || !control::tree_lives(folder, view->state)) return -1;
+  auto adopted = control::adopt_anchor(folder);
+  if (adopted || control::anchor_lives(folder)) return 0;  // or somebody else was faster
+  std::fprintf(stderr, "gpuward: %s: not proven: its anchor died and its processes live on: %s\n",
+               folder.service.c_str(), adopted.error().message().c_str());
+  return kNotProven;
+}
+
+// An anchor that cannot be reached may just be dying, its lock still held: then the next one is
+// asked.
+Result<AnchorState> follow_stop_of_dying(const control::AnchorFolder& folder,
+                                         const AnchorState& last, Instant deadline) {
+  auto followed = follow_stop(folder, last, deadline);
+  if (followed || followed.error().code != make_error_code(Errc::unreachable)) return followed;
+  const Instant give_up = os::now() + os::kDyingOwner;
+  while (control::anchor_lives(folder) && os::now() < give_up) ::poll(nullptr, 0, 2);
+  if (control::anchor_lives(folder) || adopt_if_unowned(folder) != 0) return followed;
+  return follow_stop(folder, last, deadline);
+}
+
 // Without a warden: straight to the anchor.
 int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& options,
                 std::vector<NamedReceipt>* receipts) {
   auto record = control::read_record(folder);
   if (!record) return complain(record.error());
   const auto wait = options.timeout.value_or(record->plan.grace + std::chrono::seconds(20));
-  auto followed = follow_stop(folder, record->state, os::now() + wait);
+  auto followed = follow_stop_of_dying(folder, record->state, os::now() + wait);
   if (!followed && followed.error().code == make_error_code(Errc::timed_out)) {
     std::fprintf(stderr, "gpuward: %s: not stopped within the time given\n",
                  folder.service.c_str());
@@ -177,17 +200,6 @@ int stop_anchor(const control::AnchorFolder& folder, const ServiceOptions& optio
     std::fprintf(stderr, "gpuward: %s: not proven: %s\n", folder.service.c_str(),
                  std::string(why_not_proven(state, record->plan)).c_str());
   return code;
-}
-
-// 0: a new anchor leads the tree now; 4: it lives and nobody can lead it; -1: nothing of it lives.
-int adopt_if_unowned(const control::AnchorFolder& folder) {
-  auto view = control::view_anchor(folder, os::now() + std::chrono::seconds(1));
-  if (!view || !control::tree_lives(folder, view->state)) return -1;
-  auto adopted = control::adopt_anchor(folder);
-  if (adopted || control::anchor_lives(folder)) return 0;  // or somebody else was faster
-  std::fprintf(stderr, "gpuward: %s: not proven: its anchor died and its processes live on: %s\n",
-               folder.service.c_str(), adopted.error().message().c_str());
-  return kNotProven;
 }
 
 // Nothing lives; but an end that could not be proven does not become one by asking again.
