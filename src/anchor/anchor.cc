@@ -257,6 +257,11 @@ void Anchor::hear() {
 
 void Anchor::check_empty() {
   if (!std::holds_alternative<life::Ending>(life_.state) || !tree_.empty(childless_)) return;
+  // Of a tree that was taken over some may have been born to nobody while it was ending.
+  if (tree_.find_marked() && !tree_.empty(childless_)) {
+    recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
+    return;
+  }
   killing_ = false;
   recheck_ = os::kNever;
   happen(life::TreeEmpty{});
@@ -431,7 +436,7 @@ void Anchor::spawn_failed(const os::SpawnFailure& failure) {
 
 void Anchor::note_tree() {
   ending_began_ = os::now();
-  tree_.find_marked();
+  (void)tree_.find_marked();
   state_.receipt = Receipt{};
   state_.receipt.generation = life_.generation;
   state_.receipt.only_seen = state_.doubt;

@@ -6,6 +6,7 @@
 #include <array>
 #include <csignal>
 
+#include "os/clock.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::size_t kMostWalked = 4096;  // what is beyond comes up as its parents end
 constexpr std::size_t kMostInherited = 1024;
+constexpr auto kChase = std::chrono::milliseconds(10);
 constexpr int kMostAncestors = 64;  // asked for each notification
 
 Pid self() {
@@ -63,16 +65,20 @@ Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited
   tree.inherited_.reserve(std::max(inherited.size(), kMostInherited));
   for (const auto& id : inherited)
     if (auto process = os::Process::open(id)) tree.inherit(*process);
-  tree.find_marked();
+  (void)tree.find_marked();
   return tree;
 }
 
-void Tree::find_marked() {
-  if (!taken_over_ || variable_.empty()) return;
+bool Tree::find_marked() const {
+  bool any = false;
+  if (!taken_over_ || variable_.empty()) return any;
   (void)os::for_each_process([&](Pid pid) {
     auto process = os::Process::open(pid);  // held while its environment is read
-    if (process && os::environment_has(pid, variable_) && process->alive()) inherit(*process);
+    if (!process || !os::environment_has(pid, variable_) || !process->alive()) return;
+    inherit(*process);
+    any = true;
   });
+  return any;
 }
 
 void Tree::inherit(const os::Process& process) const {
@@ -199,6 +205,27 @@ std::uint32_t Tree::terminate(const os::Process& main) const {
   return count;
 }
 
+// Who forks and ends at once is gone when a walk over everybody comes to it. Its orphans come to us
+// one after the other, the newest last in our list: those are met again and again.
+void Tree::chase() const {
+  const Instant give_up = os::now() + kChase;
+  bool any = true;
+  while (any && os::now() < give_up) {
+    std::array<Pid, 8> newest{};
+    std::size_t count = 0;
+    (void)os::for_each_child(self(), [&](Pid pid) { newest[count++ % newest.size()] = pid; });
+    any = false;
+    for (const Pid pid : newest) {
+      if (!pid) continue;
+      const auto child = os::Process::open(pid);
+      const auto stat = os::read_stat(pid);
+      if (!child || !stat || stat->parent != self() || stat->ended()) continue;
+      if (cgroup_ && cgroup_.holds(pid)) continue;
+      any |= child->signal(SIGKILL).has_value();
+    }
+  }
+}
+
 void Tree::kill_pass(bool first) const {
   if (cgroup_) {
     const bool frozen = cgroup_.freeze(true).has_value();
@@ -208,14 +235,19 @@ void Tree::kill_pass(bool first) const {
     if (!killed || !first)
       for_each([](const os::Process& process) { (void)process.signal(SIGKILL); });
     if (frozen) (void)cgroup_.freeze(false);
+    cgroup_.let_end();
+    if (!first) chase();
     return;
   }
+  // What was born to nobody since the last pass.
+  if (!first) (void)find_marked();
   // Without a cgroup nothing stops forks but stopping the forkers first. A child that an inherited
   // process was just forking is met by a second look; later it would be nobody's.
   const auto stop = [](const os::Process& process) { (void)process.signal(SIGSTOP); };
   for_each(stop);
   if (!inherited_.empty()) for_each(stop);
   for_each([](const os::Process& process) { (void)process.signal(SIGKILL); });
+  chase();
 }
 
 void Tree::note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports,

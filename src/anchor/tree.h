@@ -46,8 +46,8 @@ class Tree {
   const std::vector<ProcessId>& seen() const { return seen_; }
 
   /// Of a tree that was taken over: looks for those who carry its variable. Reads every process of
-  /// this machine: for its beginning and its end.
-  void find_marked();
+  /// this machine: for its beginning and its end. @return whether there are any.
+  bool find_marked() const;
 
   /// Somebody removed the cgroup: stops watching it, so that poll is quiet.
   void forget_if_gone();
@@ -92,6 +92,7 @@ class Tree {
   void for_each_descendant(Visit&& visit) const;
   template <class Visit>
   void for_each_inherited(Visit&& visit) const;
+  void chase() const;
   void inherit_strays_of(const os::Process& member) const;
   void inherit(const os::Process& process) const;
 

@@ -101,6 +101,19 @@ void remove_below(const Fd& dir, int depth) {
   });
 }
 
+void thaw(const Fd& dir, int depth) {
+  if (depth > kMaxDepth) return;
+  (void)write_small(dir, "freezer.state", "THAWED");
+  (void)for_each_entry(dir, [&](std::string_view name, bool folder) {
+    std::array<char, 256> leaf{};
+    if (!folder || name.size() >= leaf.size()) return true;
+    name.copy(leaf.data(), name.size());
+    if (auto below = Fd::open_at(dir, leaf.data(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW))
+      thaw(*below, depth + 1);
+    return true;
+  });
+}
+
 std::optional<std::string> find_below(const Fd& dir, const std::string& path,
                                       std::string_view wanted, int depth) {
   std::optional<std::string> found;
@@ -255,6 +268,10 @@ Result<void> Cgroup::freeze(bool on) const {
   if (kind_ == CgroupKind::v1_freezer)
     return write_small(dir_, "freezer.state", on ? "FROZEN" : "THAWED");
   return write_small(dir_, "cgroup.freeze", on ? "1" : "0");
+}
+
+void Cgroup::let_end() const {
+  if (kind_ == CgroupKind::v1_freezer) thaw(dir_, 0);
 }
 
 Result<void> Cgroup::kill() const {

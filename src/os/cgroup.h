@@ -62,6 +62,9 @@ class Cgroup {
   /// Stops or continues all members. Errc::not_supported where there is no such file or it is
   /// masked.
   Result<void> freeze(bool on) const;
+  /// On v1 a frozen process does not even hear KILL: continues all members, those too that a member
+  /// has frozen in a group below. On v2 KILL reaches the frozen, and nothing is done.
+  void let_end() const;
   /// May clone3 put a child right into it? Not once it was killed, by us or perhaps by an earlier
   /// owner: from 6.14 on the kernel takes such a child for one that was forked during the kill and
   /// ends it at birth (seen on 6.18; kill_seq in kernel/cgroup/cgroup.c is read from the parent's
