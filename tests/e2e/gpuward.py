@@ -15,9 +15,10 @@ BIN = Path(os.environ.get("GPUWARD_BIN", ROOT / "build/release/bin"))
 class Gpuward:
     """One install: GPUWARD_HOME in a folder of the test's own."""
 
-    def __init__(self, home: Path, programs: Path = BIN, **env: str):
+    def __init__(self, home: Path, programs: Path = BIN, prefix: tuple = (), **env: str):
         self.home = home
         self.programs = programs
+        self.prefix = prefix  # the words that start it elsewhere: as another user, in another namespace
         self.env = {**os.environ, "GPUWARD_HOME": str(home), **env}
         (home / "etc").mkdir(parents=True, exist_ok=True)
 
@@ -27,11 +28,11 @@ class Gpuward:
         return path
 
     def __call__(self, *words: str, timeout: float = 60, **options) -> subprocess.CompletedProcess:
-        return subprocess.run([self.programs / "gpuward", *words], env=self.env, text=True, capture_output=True,
+        return subprocess.run([*self.prefix, self.programs / "gpuward", *words], env=self.env, text=True, capture_output=True,
                               timeout=timeout, stdin=subprocess.DEVNULL, **options)
 
     def popen(self, *words: str, **options) -> subprocess.Popen:
-        return subprocess.Popen([self.programs / "gpuward", *words], env=self.env, text=True, stdin=subprocess.DEVNULL,
+        return subprocess.Popen([*self.prefix, self.programs / "gpuward", *words], env=self.env, text=True, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
     def status(self, *services: str) -> dict:
