@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -29,7 +30,10 @@ Result<void> Journal::append(const os::Fd& dir, JournalEntry& entry) {
   auto file = open_journal(dir);
   if (!file) return fail(std::move(file).error());
   struct stat info{};
-  if (::fstat(file->get(), &info) == 0 && info.st_size > kLimit) {
+  if (::fstat(file->get(), &info) < 0) return fail(last_error("measure the journal"));
+  off_t before = info.st_size;
+  if (before > kLimit) {
+    before = 0;
     if (::renameat(dir.get(), "journal", dir.get(), "journal.old") < 0)
       return fail(last_error("set the full journal aside"));
     file = open_journal(dir);
@@ -38,7 +42,10 @@ Result<void> Journal::append(const os::Fd& dir, JournalEntry& entry) {
   std::array<std::byte, 4096> buffer;  // a receipt with everything in it takes about 1 KiB
   auto frame = wire::encode(entry, buffer);
   if (!frame) return fail(std::move(frame).error());
-  return os::write_all(*file, *frame, "the journal");
+  auto written = os::write_all(*file, *frame, "the journal");
+  // Half an entry would swallow the beginning of the next.
+  if (!written) (void)!::ftruncate(file->get(), before);
+  return written;
 }
 
 }  // namespace gpuward::anchor
