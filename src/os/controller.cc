@@ -33,10 +33,10 @@ struct Mount {
   bool read_only = false;
 };
 
+// The first mount of type @p wanted whose file system has @p option, if there is one to look for.
 // Fields 4 to 6 of a line of /proc/self/mountinfo are root, mount point and options; behind " - "
 // come type, source and the options of the file system (proc_pid_mountinfo(5)).
-template <class Match>
-std::optional<Mount> find_mount(Match&& match) {
+std::optional<Mount> find_mount(std::string_view wanted, std::string_view option) {
   const auto text = read_file("/proc/self/mountinfo");
   if (!text) return std::nullopt;
   std::string_view rest = *text;
@@ -47,7 +47,7 @@ std::optional<Mount> find_mount(Match&& match) {
     auto tail = line.substr(dash + 3);
     const auto type = take_until(tail, ' ');
     take_until(tail, ' ');
-    if (!match(type, tail)) continue;
+    if (type != wanted || (!option.empty() && !lists(tail, option, ','))) continue;
     for (int skip = 0; skip < 3; ++skip) take_until(line, ' ');
     Mount mount;
     mount.root = take_until(line, ' ');
@@ -60,14 +60,12 @@ std::optional<Mount> find_mount(Match&& match) {
 
 std::optional<Mount> find_v2_mount() {
   if (!kernel().cgroup || !kernel().cgroup2) return std::nullopt;
-  return find_mount([](std::string_view type, std::string_view) { return type == "cgroup2"; });
+  return find_mount("cgroup2", {});
 }
 
 std::optional<Mount> find_v1_mount(Controller what) {
   if (!kernel().cgroup || !kernel().cgroup1) return std::nullopt;
-  return find_mount([&](std::string_view type, std::string_view options) {
-    return type == "cgroup" && lists(options, to_string(what), ',');
-  });
+  return find_mount("cgroup", to_string(what));
 }
 
 const char* limit_file(Controller what, bool v1) {
