@@ -83,4 +83,11 @@ void read_rights(TableReader& service, Rights& rights) {
   rights.nice = service.whole_number("nice", -20, 19);
 }
 
+void read_tree_limits(TableReader& service, TreeLimits& limits) {
+  if (const auto weight = service.whole_number("cpu_weight", 1, 10'000))
+    limits.cpu_weight = static_cast<std::uint32_t>(*weight);
+  service.bytes(service.table(), {}, "memory_max", {4_MiB, 65'536_GiB, "4MiB to 64TiB"},
+                limits.memory_max);
+}
+
 }  // namespace gpuward::config

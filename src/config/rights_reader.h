@@ -9,4 +9,7 @@ namespace gpuward::config {
 /// `no_new_privs`, `oom_score_adj` and `nice`.
 void read_rights(TableReader& service, Rights& rights);
 
+/// Reads `cpu_weight` and `memory_max`.
+void read_tree_limits(TableReader& service, TreeLimits& limits);
+
 }  // namespace gpuward::config

@@ -81,6 +81,8 @@ class ServiceReader : private TableReader {
     backoff();
     read_log(*this, model().log);
     read_rights(*this, model().rights);
+    read_tree_limits(*this, model().limits);
+    truth("private_tmp", model().private_tmp);
     truth("autostart", model().autostart);
     ready();
     live();

@@ -39,6 +39,7 @@ class TableReader {
       : table_(table), report_(report), origin_(origin) {}
 
   const Entry* find(std::string_view key) const { return table_.find(key); }
+  const Node& table() const { return table_; }
   const Origin& origin() const { return origin_; }
   void add(const Place& place, std::string what, std::string expected = {}) {
     report_.add(place, std::move(what), std::move(expected));
