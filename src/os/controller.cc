@@ -181,7 +181,12 @@ std::string why_no_controller(Controller what) {
   const auto v1 = find_v1_mount(what);
   if (!offered && !v1) return "neither cgroup2 nor a v1 hierarchy has the " + name + " controller";
   const Mount& mount = offered ? *v2 : *v1;
-  return mount.read_only ? "'" + mount.folder + "' is mounted read-only" : "";
+  if (mount.read_only) return "'" + mount.folder + "' is mounted read-only";
+  // A part of cgroup2 may be handed to a user, who is not in it now; v1 is root's.
+  const auto folder = offered ? Result<std::string>(mount.folder) : find_v1_folder(what);
+  if (!offered && folder && ::access(folder->c_str(), W_OK) < 0)
+    return "no right to make groups in '" + *folder + "'";
+  return {};
 }
 
 Result<ControllerGroup> ControllerGroup::open(Controller what, const std::string& path) {

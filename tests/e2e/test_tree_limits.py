@@ -238,6 +238,15 @@ def test_without_cgroups_a_memory_max_is_not_dropped_silently(tmp_path):
         gw("down")
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or v2_offers("memory"), reason="needs root, to be somebody else, and v1")
+def test_check_knows_that_a_user_has_no_right_to_v1_groups(gw):
+    eater(gw, 'memory_max = "64MiB"', "1")
+    for folder in [gw.home, *list(gw.home.parents)[:3]]:
+        folder.chmod(folder.stat().st_mode | 0o755)
+    check = gw("check", user=65534, group=65534, extra_groups=[])
+    assert check.returncode == 1 and "'memory_max' cannot hold here: no right to make groups in '" in check.stderr, check.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and unshare")
 def test_on_read_only_mounts_it_is_refused_and_check_knows(gw):
     eater(gw, 'memory_max = "64MiB"', "1")
