@@ -54,6 +54,11 @@ void check_ports(Receipt& receipt) {
   receipt.ports_freed = free;
 }
 
+// A refusal of our own has none: what is held does not fit what was asked for.
+int errno_of(const Error& error) {
+  return error.code.category() == std::system_category() ? error.code.value() : EBUSY;
+}
+
 }  // namespace
 
 void Anchor::check_adopted_main() {
@@ -317,7 +322,12 @@ void Anchor::look_around(Instant now) {
   look_pause_ = changed || !due ? kFirstLook : std::min<Duration>(look_pause_ * 2, kLongestLook);
   look_ = by_the_clock ? now + look_pause_ : os::kNever;
   state_.outside = static_cast<std::uint32_t>(tree_.seen().size());
-  if (changed) update_record();
+  const auto kills = state_.limits.kills;
+  limits_of_tree_.count_kills(&state_.limits);
+  if (kills != state_.limits.kills)
+    publish();
+  else if (changed)
+    update_record();
   check_adopted_main();
 }
 
@@ -397,6 +407,9 @@ void Anchor::spawn() {
   adopted_ = false;
   if (auto renewed = tree_.renew(); !renewed)
     return spawn_failed({os::SpawnStep::enter_cgroup, renewed.error().code.value()});
+  if (auto renewed = limits_of_tree_.renew(plan_.limits, &state_.limits); !renewed)
+    return spawn_failed({os::SpawnStep::join_limits, errno_of(renewed.error())});
+  clear_temp_folder(false);
   os::SpawnPlan plan;
   plan.argv = argv_.data();
   plan.envp = envp_.data();
@@ -405,8 +418,11 @@ void Anchor::spawn() {
   plan.err = log_.service_err();
   plan.cgroup = &tree_.cgroup();
   plan.rights = &rights_;
+  plan.temp_folder = plan_.temp_folder.empty() ? nullptr : plan_.temp_folder.c_str();
   auto spawning = os::Spawning::begin(plan);
   if (!spawning) return spawn_failed(spawning.error());
+  if (auto joined = limits_of_tree_.enter(spawning->process().pid()); !joined)
+    return spawn_failed({os::SpawnStep::join_limits, errno_of(joined.error())});
   state_.main = spawning->process().id();
   last_main_ = state_.main.pid;
   // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
@@ -500,6 +516,8 @@ void Anchor::finish() {
   forget_main();
   log_.drain();
   log_.tell_loss();
+  clear_temp_folder(true);
+  limits_of_tree_.remove();
   tree_.remove();
   publish();
   ::unlinkat(dir_.get(), "control", 0);
@@ -541,17 +559,26 @@ void Anchor::take_settings(const LiveSettings& settings) {
   plan_.log = settings.log;
   plan_.live.every = settings.live_every;
   plan_.live.failures = settings.live_failures;
+  // A limit that is new, or gone, waits for a new process: groups are joined at birth.
+  if (plan_.limits.cpu_weight != 0 && settings.limits.cpu_weight != 0)
+    plan_.limits.cpu_weight = settings.limits.cpu_weight;
+  if (plan_.limits.memory_max.count != 0 && settings.limits.memory_max.count != 0)
+    plan_.limits.memory_max = settings.limits.memory_max;
+  limits_of_tree_.change(plan_.limits, &state_.limits);
   policy_ = {plan_.ready.within, plan_.grace, plan_.restart, plan_.backoff, policy_.jitter};
   log_.set_policy(plan_.log);
   watch_.set_pace(plan_.live.every, plan_.live.failures, os::now());
   note_event(EventKind::settings);
-  update_record();
+  publish();
 }
 
 // Brings state_ up to what is true now.
 void Anchor::describe() {
   state_.failures = life_.failures;
   state_.reason = life_.reason;
+  if (main_ || !life_.reason.empty()) limits_of_tree_.count_kills(&state_.limits);
+  if (!life_.reason.empty() && state_.limits.kills != 0)
+    state_.reason.append("; ").append(describe_kills(state_.limits, plan_.limits));
   if (!life_.reason.empty() && state_.alarm != LogAlarm::none)
     state_.reason.append("; its log tells of ").append(to_string(state_.alarm));
   if (!life_.reason.empty() && !unanswered_.empty())

@@ -7,6 +7,7 @@
 
 #include "anchor/clients.h"
 #include "anchor/journal.h"
+#include "anchor/limits.h"
 #include "anchor/log_pump.h"
 #include "anchor/notify.h"
 #include "anchor/probe.h"
@@ -45,6 +46,7 @@ class Anchor {
                                        const AnchorState* last);
   Result<void> open_doors();
   void settle_rights();
+  Result<void> make_surroundings();
 
   // The loop.
   void wait();
@@ -69,6 +71,7 @@ class Anchor {
   void perform(life::Action action);
   void spawn();
   void spawn_failed(const os::SpawnFailure& failure);
+  void clear_temp_folder(bool for_good);
   void note_tree();
   void prove_memory();
   Duration memory_patience() const;
@@ -112,6 +115,7 @@ class Anchor {
   os::Fd listener_;
   os::Fd signals_;
   Tree tree_;
+  Limits limits_of_tree_;
   LogPump log_;
   Probe probe_;
   Watch watch_;

@@ -9,7 +9,7 @@
 
 namespace gpuward::anchor {
 namespace {
-std::array<std::byte, 8192> frame_buffer;  // an AnchorState takes about 1 KiB, 4 KiB at most
+std::array<std::byte, 8192> frame_buffer;  // an AnchorState takes about 1 KiB, 5 KiB at most
 }
 
 Clients::Clients() = default;

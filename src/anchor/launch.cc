@@ -15,6 +15,7 @@
 #include "anchor/anchor.h"
 #include "control/actor.h"
 #include "control/anchors.h"
+#include "os/private_folder.h"
 #include "os/socket.h"
 
 namespace gpuward::anchor {
@@ -225,6 +226,34 @@ Result<void> Anchor::open_doors() {
   return {};
 }
 
+// What a new tree needs beside its processes.
+Result<void> Anchor::make_surroundings() {
+  auto limits = Limits::fresh(plan_.limits, tree_.cgroup(), plan_.cgroup_name, &state_.limits);
+  if (!limits) return fail(std::move(limits).error());
+  limits_of_tree_ = std::move(*limits);
+  if (!plan_.temp_folder.empty()) {
+    const uid_t user = rights_.change_user ? rights_.uid : ::geteuid();
+    const gid_t group = rights_.change_user ? rights_.gid : ::getegid();
+    auto folder = os::make_private_folder(plan_.temp_folder, user, group);
+    if (!folder) return fail(std::move(folder).error());
+  }
+  return open_doors();
+}
+
+// The folder of a tree that is proven gone, and of no other: who may still live, unseen or in a
+// container, may still use it.
+void Anchor::clear_temp_folder(bool for_good) {
+  if (plan_.temp_folder.empty() || state_.doubt || starts_containers(plan_)) return;
+  Result<void> cleared;
+  if (for_good) {
+    cleared = os::remove_private_folder(plan_.temp_folder);
+  } else {
+    auto folder = os::Fd::open(plan_.temp_folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    cleared = folder ? os::empty_folder(*folder) : fail(std::move(folder).error());
+  }
+  if (!cleared) note_failure("its temp folder could not be emptied", cleared.error());
+}
+
 Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
   auto anchor = prepare_common(std::move(plan), std::move(dir), std::move(lock),
                                std::move(launcher), nullptr);
@@ -233,9 +262,10 @@ Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd 
   auto tree = contain(anchor->plan_, &anchor->state_);
   if (!tree) return fail(std::move(tree).error());
   anchor->tree_ = std::move(*tree);
-  if (auto open = anchor->open_doors(); !open) {
+  if (auto ready = anchor->make_surroundings(); !ready) {
+    anchor->limits_of_tree_.remove();
     anchor->tree_.remove();
-    return fail(std::move(open).error());
+    return fail(std::move(ready).error());
   }
   return anchor;
 }
@@ -262,6 +292,7 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   anchor->state_.doubt |= last.cgroup.empty();
   anchor->ever_restored_ = restored;
   anchor->tree_ = std::move(*tree);
+  anchor->limits_of_tree_ = Limits::taken_over(last.limits);
   anchor->adopted_ = true;
   anchor->lost_before_ = last.lost_log_bytes;
   anchor->life_.generation = last.generation;

@@ -34,6 +34,7 @@ class Explainer {
     streams();
     environment();
     rights();
+    limits();
     questions();
     end();
     return std::move(changes_);
@@ -106,6 +107,25 @@ class Explainer {
     if (r.oom_score_adj)
       add("oom_score_adj", std::to_string(*r.oom_score_adj), "'oom_score_adj'", "leave it out");
     if (r.nice) add("nice", std::to_string(*r.nice), "'nice'", "leave it out");
+  }
+
+  void limits() {
+    const LimitState& state = state_.limits;
+    const auto or_trouble = [](const std::string& value, std::string_view trouble) {
+      return trouble.empty() ? value : "not in force: " + std::string(trouble);
+    };
+    if (plan_.limits.memory_max.count != 0)
+      add("memory of the tree",
+          or_trouble(to_string(plan_.limits.memory_max), state.memory_trouble),
+          "'memory_max': beyond it the kernel kills", "no 'memory_max'");
+    if (plan_.limits.cpu_weight != 0)
+      add("share of CPU time",
+          or_trouble(std::to_string(plan_.limits.cpu_weight), state.cpu_trouble),
+          "'cpu_weight'; 100 is everybody's", "no 'cpu_weight'");
+    if (!plan_.temp_folder.empty())
+      add("TMPDIR, TEMP, TMP", plan_.temp_folder,
+          "'private_tmp': emptied before each start, removed at the end",
+          "variables of its own in 'env', or no 'private_tmp'");
   }
 
   static std::string octal(std::uint32_t value) {

@@ -21,6 +21,7 @@
 #include "control/observe.h"
 #include "domain/exit_code.h"
 #include "os/clock.h"
+#include "os/controller.h"
 
 namespace gpuward::cli {
 namespace {
@@ -227,6 +228,33 @@ int logs(const LogsOptions& options) {
   return 0;
 }
 
+namespace {
+
+// Limits that no tree of this machine can have. Without `memory_max` a service is not started;
+// without `cpu_weight` it is: that is a note, and no problem.
+std::vector<config::Problem> check_limits(const config::Parsed& parsed,
+                                          std::vector<config::Problem>& problems) {
+  std::vector<config::Problem> notes;
+  for (const auto& service : parsed.services) {
+    const auto look = [&](os::Controller what, std::string_view key, const char* then,
+                          std::vector<config::Problem>& into) {
+      const std::string why = os::why_no_controller(what);
+      const auto origin = parsed.origins.find(service.name);
+      if (why.empty() || origin == parsed.origins.end()) return;
+      into.push_back(config::problem_at(
+          origin->second.of(key), config::in_quotes(key) + " cannot hold here: " + why + then));
+    };
+    if (service.limits.memory_max.count != 0)
+      look(os::Controller::memory, "memory_max", "; the service would not be started", problems);
+    if (service.limits.cpu_weight != 0)
+      look(os::Controller::cpu, "cpu_weight", "; the service runs without (a note, no problem)",
+           notes);
+  }
+  return notes;
+}
+
+}  // namespace
+
 int check(const std::vector<std::string>& files) {
   int code = 0;
   const auto home = home_or_complain(&code);
@@ -236,9 +264,11 @@ int check(const std::vector<std::string>& files) {
   auto problems = parsed.problems;
   const auto machine = config::check_machine(parsed, config::Surroundings::current());
   problems.insert(problems.end(), machine.begin(), machine.end());
+  const auto notes = check_limits(parsed, problems);
   config::sort_by_place(problems, files);
   for (const auto& problem : problems)
     std::fprintf(stderr, "%s\n", config::render(problem).c_str());
+  for (const auto& note : notes) std::fprintf(stderr, "%s\n", config::render(note).c_str());
   if (!problems.empty()) {
     std::fprintf(stderr, "%zu problem%s\n", problems.size(), problems.size() == 1 ? "" : "s");
     return 1;

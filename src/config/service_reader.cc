@@ -10,7 +10,10 @@
 #include "base/units.h"
 #include "config/env_file.h"
 #include "config/keys.h"
+#include "config/log_reader.h"
 #include "config/readiness.h"
+#include "config/rights_reader.h"
+#include "config/table_reader.h"
 
 namespace gpuward::config {
 namespace {
@@ -19,43 +22,14 @@ using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
 constexpr std::string_view kPort = "{port}";
-constexpr std::string_view kTimes =
-    R"(a time such as "10s", "5m" or "1h30m" (units ms, s, m, h, d))";
-constexpr std::size_t kLongestString = 131'071;  // MAX_ARG_STRLEN of Linux, less its NUL
 // Command and environment travel and are kept in one record of at most 64 KiB.
 constexpr std::size_t kLargestStart = std::size_t{48} * 1024;
 
-/// What a duration may be; the texts are for people.
-struct Range {
-  milliseconds low;
-  milliseconds high;
-  std::string_view text;
-};
 constexpr Range kWait{1ms, 24h, "1ms to 24h"};
 constexpr Range kWaitOrZero{0ms, 24h, "0s to 24h"};
 constexpr Range kPause{10ms, 24h, "10ms to 24h"};
-constexpr Range kLogAge{1h, 3650 * 24h, "1h to 3650d"};
 constexpr Range kLiveEvery{100ms, 24h, "100ms to 24h"};
 constexpr Range kReset{1ms, 30 * 24h, "1ms to 30d"};
-
-std::string in_toml(std::string_view text) {
-  return "\"" + std::string(text.substr(0, 80)) + "\"";
-}
-
-bool is_number(Kind kind) {
-  return kind == Kind::integer || kind == Kind::real;
-}
-
-// "99999d" reads like a time and is none: too long. The same text with each number as 1 tells.
-bool too_long(std::string_view text) {
-  std::string ones;
-  for (const char c : text) {
-    const bool digit = c >= '0' && c <= '9';
-    if (digit && ones.ends_with('1')) continue;
-    ones += digit ? '1' : c;
-  }
-  return parse_duration(ones).has_value();
-}
 
 // Words in braces as {name}: not ${name}, which is a shell's, and not {{name}}, a template's.
 struct Placeholder {
@@ -80,15 +54,15 @@ std::vector<Placeholder> placeholders(std::string_view text) {
   return found;
 }
 
-class ServiceReader {
+class ServiceReader : private TableReader {
  public:
-  ServiceReader(const Entry& service, Report& report, const Resolver& resolver)
-      : table_(service.value), report_(report), resolver_(resolver) {
+  ServiceReader(const Entry& service, Report& report, const Resolver& resolver, Draft& draft)
+      : TableReader(service.value, report, draft.origin), resolver_(resolver), draft_(draft) {
     draft_.model.name = service.key;
     draft_.origin.name = service.place;
   }
 
-  Draft read() {
+  void read() {
     const std::size_t before = report_.size();
     for (const Entry& entry : table_.entries)
       if (accept_key(entry, service_keys(), {}, report_))
@@ -105,40 +79,19 @@ class ServiceReader {
     stop();
     restart();
     backoff();
-    log();
-    rights();
-    autostart();
+    read_log(*this, model().log);
+    read_rights(*this, model().rights);
+    read_tree_limits(*this, model().limits);
+    truth("private_tmp", model().private_tmp);
+    truth("autostart", model().autostart);
     ready();
     live();
     size();
     draft_.sound = report_.size() == before;
-    return std::move(draft_);
   }
 
  private:
   ServiceModel& model() { return draft_.model; }
-
-  void wrong_type(const Node& node, std::string_view key, std::string expected) {
-    report_.add(node.place, in_quotes(key) + " is " + std::string(kind_name(node.kind)),
-                std::move(expected));
-  }
-
-  // A string without a NUL byte that fits one argument, or a problem.
-  const std::string* string(const Node& node, std::string_view key) {
-    if (node.kind != Kind::string) {
-      wrong_type(node, key, "a string" + (is_number(node.kind) ? ": " + in_toml(node.text) : ""));
-      return nullptr;
-    }
-    if (node.text.find('\0') != std::string::npos) {
-      report_.add(node.place, in_quotes(key) + " holds a NUL byte", "text");
-      return nullptr;
-    }
-    if (node.text.size() > kLongestString) {
-      report_.add(node.place, in_quotes(key) + " is longer than 131071 bytes");
-      return nullptr;
-    }
-    return &node.text;
-  }
 
   void path(std::string_view key, const std::string& base, std::string& into) {
     const Entry* entry = table_.find(key);
@@ -265,55 +218,6 @@ class ServiceReader {
     }
   }
 
-  // The table at @p key with its keys checked, or null when it is absent or none.
-  const Node* subtable(std::string_view key, std::string expected) {
-    const Entry* entry = table_.find(key);
-    if (entry == nullptr) return nullptr;
-    if (entry->value.kind != Kind::table) {
-      wrong_type(entry->value, key, std::move(expected));
-      return nullptr;
-    }
-    for (const Entry& inner : entry->value.entries)
-      if (accept_key(inner, keys_below(key), key, report_))
-        draft_.origin.keys[std::string(key) + "." + inner.key] = inner.value.place;
-    return &entry->value;
-  }
-
-  // Reads @p table's @p key, if written, into @p into; says false when there was something wrong.
-  bool duration(const Node& table, std::string_view table_name, std::string_view key,
-                const Range& range, milliseconds& into) {
-    const Entry* entry = table.find(key);
-    if (entry == nullptr) return true;
-    const Node& node = entry->value;
-    const std::string name = in_quotes(std::string(table_name) + "." + std::string(key));
-    const auto say = [&](std::string what, std::string expected) {
-      report_.add(node.place, std::move(what), std::move(expected));
-      return false;
-    };
-    const bool number = is_number(node.kind);
-    if (!number && node.kind != Kind::string)
-      return say(name + " is " + std::string(kind_name(node.kind)), std::string(kTimes));
-    const std::string& text = node.text;
-    if (text.starts_with('-')) return say(name + " is negative", std::string(kTimes));
-    if (number || parse_duration(text + "s")) {
-      const bool plain = text.find_first_not_of("0123456789.") == std::string::npos;
-      if (plain) return say(name + " has no unit", in_toml(text + "s"));
-      if (number) return say(name + " is a number", std::string(kTimes));
-    }
-    if (const auto value = parse_duration(text)) {
-      if (*value < range.low || *value > range.high)
-        return say(name + " is out of range", std::string(range.text));
-      into = *value;
-      return true;
-    }
-    if (too_long(text)) return say(name + " is out of range", std::string(range.text));
-    std::string tight;
-    std::ranges::copy_if(text, std::back_inserter(tight), [](char c) { return c != ' '; });
-    const bool only_blanks = parse_duration(tight).has_value();
-    return say(name + " is no time: " + in_quotes(text),
-               only_blanks ? in_toml(tight) : std::string(kTimes));
-  }
-
   void stop() {
     const Node* table = subtable("stop", R"(a table: { grace = "10s", drain = "30s" })");
     if (table == nullptr) return;
@@ -356,166 +260,6 @@ class ServiceReader {
                     ") is longer than 'backoff.max' (" + to_string(backoff.max) +
                     (at_max ? ")" : ", the default)"),
                 "first <= max");
-  }
-
-  void log() {
-    const Node* table =
-        subtable("log", R"(a table: { size = "64MiB", age = "14d", total = "1GiB" })");
-    if (table == nullptr) return;
-    LogPolicy& log = model().log;
-    bytes(*table, "size", {4_KiB, 1024_GiB, "4KiB to 1TiB"}, log.size);
-    bytes(*table, "total", {4_KiB, 1024_GiB, "4KiB to 1TiB"}, log.total);
-    bytes(*table, "rate", {1_KiB, 1024_GiB, "1KiB/s to 1TiB/s"}, log.rate, "/s");
-    duration(*table, "log", "age", kLogAge, log.age);
-    if (log.total.count >= log.size.count) return;
-    const bool at_total = table->find("total") != nullptr;
-    report_.add(draft_.origin.of(at_total ? "log.total" : "log.size"),
-                "'log.total' (" + to_string(log.total) + ") is less than 'log.size' (" +
-                    to_string(log.size) + ")",
-                "size <= total");
-  }
-
-  struct Sizes {
-    Bytes low;
-    Bytes high;
-    std::string_view text;
-  };
-  // Reads @p table's @p key below "log", if written, into @p into. @p after: what follows the size.
-  void bytes(const Node& table, std::string_view key, const Sizes& range, Bytes& into,
-             std::string_view after = {}) {
-    const Entry* entry = table.find(key);
-    if (entry == nullptr) return;
-    const Node& node = entry->value;
-    const std::string name = in_quotes("log." + std::string(key));
-    const std::string expected =
-        "a size such as \"64MiB" + std::string(after) + "\", " + std::string(range.text);
-    if (node.kind != Kind::string)
-      return report_.add(node.place, name + " is " + std::string(kind_name(node.kind)), expected);
-    const bool ends = node.text.ends_with(after);
-    const auto size =
-        ends ? parse_bytes(std::string_view(node.text).substr(0, node.text.size() - after.size()))
-             : std::nullopt;
-    if (!size)
-      return report_.add(node.place, name + " is no size: " + in_quotes(node.text), expected);
-    if (size->count < range.low.count || size->count > range.high.count)
-      return report_.add(node.place, name + " is out of range", std::string(range.text));
-    into = *size;
-  }
-
-  // A string at @p key, not empty; null when it is absent or wrong.
-  const std::string* word(std::string_view key, const std::string& expected) {
-    const Entry* entry = table_.find(key);
-    if (entry == nullptr) return nullptr;
-    const std::string* text = string(entry->value, key);
-    if (text != nullptr && !text->empty() && text->find_first_of(" \n") == text->npos) return text;
-    if (text != nullptr)
-      report_.add(entry->value.place, in_quotes(key) + " is no name: " + in_quotes(*text),
-                  expected);
-    return nullptr;
-  }
-
-  // The strings of the list at @p key.
-  template <class Take>
-  void words(std::string_view key, const std::string& expected, Take&& take) {
-    const Entry* entry = table_.find(key);
-    if (entry == nullptr) return;
-    if (entry->value.kind != Kind::array) return wrong_type(entry->value, key, expected);
-    for (const Node& item : entry->value.items)
-      if (const std::string* text = string(item, key)) take(item, *text);
-  }
-
-  std::optional<int> whole_number(std::string_view key, int low, int high) {
-    const Entry* entry = table_.find(key);
-    if (entry == nullptr) return std::nullopt;
-    int value = 0;
-    const std::string& text = entry->value.text;
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool whole = code == std::errc{} && end == text.data() + text.size();
-    if (entry->value.kind == Kind::integer && whole && value >= low && value <= high) return value;
-    report_.add(entry->value.place, in_quotes(key) + " is no such number",
-                std::to_string(low) + " to " + std::to_string(high));
-    return std::nullopt;
-  }
-
-  void rights() {
-    Rights& rights = model().rights;
-    if (const auto* user = word("user", R"("name", "1000" or "1000:1000")")) rights.user = *user;
-    words("groups", R"(a list of names or numbers: ["video", "render"])",
-          [&](const Node&, const std::string& group) { rights.groups.push_back(group); });
-    if (!rights.groups.empty() && rights.user.empty())
-      report_.add(draft_.origin.of("groups"), "'groups' has no 'user' to belong to",
-                  "user = \"name\" beside it");
-    umask();
-    limits();
-    if (table_.find("caps") != nullptr) rights.capabilities = 0;
-    words("caps", R"(a list of capabilities to keep: ["net_bind_service"])",
-          [&](const Node& node, const std::string& name) {
-            const auto number = parse_capability(name);
-            if (number)
-              *rights.capabilities |= std::uint64_t{1} << *number;
-            else
-              report_.add(node.place, "unknown capability " + in_quotes(name),
-                          "a name of capabilities(7), as \"net_bind_service\"");
-          });
-    if (const Entry* entry = table_.find("no_new_privs")) {
-      if (entry->value.kind == Kind::boolean)
-        rights.no_new_privileges = entry->value.truth;
-      else
-        wrong_type(entry->value, "no_new_privs", "true or false");
-    }
-    rights.oom_score_adj = whole_number("oom_score_adj", -1000, 1000);
-    rights.nice = whole_number("nice", -20, 19);
-  }
-
-  void umask() {
-    const Entry* entry = table_.find("umask");
-    if (entry == nullptr) return;
-    const std::string expected = R"(octal digits as a string: "0027")";
-    const std::string* text = string(entry->value, "umask");
-    if (text == nullptr) return;
-    std::uint32_t value = 0;
-    const auto [end, code] = std::from_chars(text->data(), text->data() + text->size(), value, 8);
-    if (code != std::errc{} || end != text->data() + text->size() || value > 0777)
-      return report_.add(entry->value.place, "'umask' is none: " + in_quotes(*text), expected);
-    model().rights.umask = value;
-  }
-
-  void limits() {
-    const Node* table = subtable("limits", R"(a table: { nofile = 65536, memlock = "unlimited" })");
-    if (table == nullptr) return;
-    for (const Entry& entry : table->entries) {
-      const auto kind = parse_limit_kind(entry.key);
-      if (!kind) continue;  // said already
-      const auto value = limit_value(*kind, entry.value);
-      if (value)
-        model().rights.limits.push_back({*kind, *value});
-      else
-        report_.add(entry.value.place, in_quotes("limits." + entry.key) + " is no limit",
-                    is_in_bytes(*kind) ? R"(a size such as "64MiB", 0 or "unlimited")"
-                                       : R"(a number, or "unlimited")");
-    }
-  }
-
-  static std::optional<std::uint64_t> limit_value(LimitKind kind, const Node& node) {
-    if (node.kind == Kind::string && node.text == "unlimited") return kUnlimited;
-    if (is_in_bytes(kind)) {
-      if (node.kind == Kind::integer && node.text == "0") return 0;
-      const auto size = node.kind == Kind::string ? parse_bytes(node.text) : std::nullopt;
-      return size ? std::optional(size->count) : std::nullopt;
-    }
-    std::uint64_t value = 0;
-    const std::string& text = node.text;
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool whole = code == std::errc{} && end == text.data() + text.size();
-    return node.kind == Kind::integer && whole ? std::optional(value) : std::nullopt;
-  }
-
-  void autostart() {
-    const Entry* entry = table_.find("autostart");
-    if (entry == nullptr) return;
-    if (entry->value.kind != Kind::boolean)
-      return wrong_type(entry->value, "autostart", "true or false");
-    model().autostart = entry->value.truth;
   }
 
   void ready() {
@@ -688,17 +432,17 @@ class ServiceReader {
                   "at most " + std::to_string(kLargestStart));
   }
 
-  const Node& table_;
-  Report& report_;
   const Resolver& resolver_;
-  Draft draft_;
+  Draft& draft_;
   bool misspelt_port_ = false;  // said once, at the word
 };
 
 }  // namespace
 
 Draft read_service(const Entry& service, Report& report, const Resolver& resolver) {
-  return ServiceReader(service, report, resolver).read();
+  Draft draft;
+  ServiceReader(service, report, resolver, draft).read();
+  return draft;
 }
 
 }  // namespace gpuward::config

@@ -9,6 +9,8 @@
 #include <charconv>
 
 #include "os/clock.h"
+#include "os/controller.h"
+#include "os/private_folder.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
 #include "os/spawn.h"
@@ -159,22 +161,61 @@ Result<AnchorState> next_state(Channel& channel, Instant deadline) {
   return news->state;
 }
 
+namespace {
+
+// Those that hold limits; the kernel refuses what is not empty.
+void remove_limit_groups(const LimitState& limits) {
+  const auto remove = [](os::Controller what, std::string_view path) {
+    auto group = path.empty() ? Result<os::ControllerGroup>(os::ControllerGroup())
+                              : os::ControllerGroup::open(what, std::string(path));
+    if (group) (void)group->remove();
+  };
+  remove(os::Controller::memory, limits.memory_group);
+  remove(os::Controller::cpu, limits.cpu_group);
+}
+
+// Made, perhaps, by an anchor that died before its record was written.
+void remove_limit_groups_called(const std::string& name) {
+  LimitState limits;
+  if (const auto folder = os::find_v1_folder(os::Controller::memory))
+    limits.memory_group = Text<512>(*folder + "/" + name);
+  if (const auto folder = os::find_v1_folder(os::Controller::cpu))
+    limits.cpu_group = Text<512>(*folder + "/" + name);
+  remove_limit_groups(limits);
+}
+
+void remove_groups_called(const std::string& name) {
+  remove_limit_groups_called(name);
+  const auto place = os::find_cgroup_place();
+  if (place.kind == os::CgroupKind::none) return;
+  auto group = os::Cgroup::open(place.kind, place.parent + "/" + name);
+  const auto populated = group ? group->populated() : Result<bool>(true);
+  if (populated && !*populated) (void)group->remove();
+}
+
+}  // namespace
+
 void remove_empty_group(const Home& home, const AnchorFolder& folder) {
   if (anchor_lives(folder)) return;
-  auto kind = os::CgroupKind::none;
-  std::string path;
-  if (const auto record = read_record(folder)) {
-    kind = static_cast<os::CgroupKind>(record->state.cgroup_kind);
-    path = record->state.cgroup.view();
-  } else if (const auto name = cgroup_name(home, folder.service, folder.replica)) {
-    const auto place = os::find_cgroup_place();
-    kind = place.kind;
-    if (kind != os::CgroupKind::none) path = place.parent + "/" + *name;
+  const auto name = cgroup_name(home, folder.service, folder.replica);
+  const auto record = read_record(folder);
+  if (!record) {
+    if (name) remove_groups_called(*name);
+    return;
   }
-  if (path.empty()) return;
-  auto group = os::Cgroup::open(kind, path);
-  const auto populated = group ? group->populated() : Result<bool>(true);
-  if (populated && !*populated) (void)group->remove();  // the kernel refuses what is not empty
+  const AnchorState& state = record->state;
+  remove_limit_groups(state.limits);
+  if (name) remove_limit_groups_called(*name);
+  if (state.cgroup.empty()) return;
+  auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                std::string(state.cgroup.view()));
+  const bool gone = !group && group.error().code.value() == ENOENT;
+  const auto populated = group ? group->populated() : Result<bool>(!gone);
+  if (!populated || *populated) return;
+  if (group) (void)group->remove();  // the kernel refuses what is not empty
+  const bool proven = !state.doubt && state.outside == 0 && !starts_containers(record->plan);
+  if (proven && !record->plan.temp_folder.empty())
+    (void)os::remove_private_folder(record->plan.temp_folder);
 }
 
 Result<void> remove_folder(const AnchorFolder& folder) {

@@ -64,8 +64,9 @@ bool is_refusal(const AnchorState& state);
 /// The next state that an anchor tells. Errc::unreachable when it has exited.
 Result<AnchorState> next_state(Channel& channel, Instant deadline);
 
-/// Removes the cgroup that a dead anchor left behind when its tree had ended without it. Where the
-/// record is lost it is looked for by its name, where groups are made now.
+/// Removes the cgroups that a dead anchor left behind when its tree had ended without it, and,
+/// where its own group proves that end, its temp folder. Where the record is lost they are looked
+/// for by their name, where groups are made now.
 void remove_empty_group(const Home& home, const AnchorFolder& folder);
 
 /// Removes a dead anchor's folder; refuses while one lives there.

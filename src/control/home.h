@@ -16,6 +16,8 @@ struct Home {
   std::string log;    ///< logs of services
 
   std::string anchors() const { return run + "/anchors"; }
+  /// Temp folders of services. Beside `state`, which only its owner may pass through.
+  std::string temp() const { return state + "-tmp"; }
   /// The files of the last `up -c`, one a line; until `down`.
   std::string chosen_files() const { return state + "/configuration"; }
 };

@@ -15,7 +15,7 @@
 namespace gpuward::control {
 namespace {
 
-// Beside a state of at most 4 KiB and 400 packed members.
+// Beside a state of at most 5 KiB and 400 packed members.
 constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{10} << 10);
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
@@ -41,6 +41,14 @@ void apply_venv(const std::string& venv, const std::vector<EnvVar>& own, std::ve
   if (!says(root)) set_variable(env, {root, venv});
   if (!says("PYTHONHOME"))
     std::erase_if(env, [](const EnvVar& v) { return v.name == "PYTHONHOME"; });
+}
+
+// By the variables that programs and libraries look at; what the service's own @p env says stays.
+void use_temp_folder(const Home& home, const std::vector<EnvVar>& own, LaunchPlan& plan) {
+  plan.temp_folder = home.temp() + "/" + plan.service + "." + std::to_string(plan.replica);
+  for (const char* name : {"TMPDIR", "TEMP", "TMP"})
+    if (std::ranges::find(own, name, &EnvVar::name) == own.end())
+      set_variable(plan.env, {name, plan.temp_folder});
 }
 
 std::string absolute(const std::string& path, const std::string& base) {
@@ -167,6 +175,8 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   for (auto& variable : own) set_variable(plan.env, {variable.name, std::move(variable.value)});
   if (!service.venv.empty())
     apply_venv(absolute(service.venv, plan.directory), service.env, plan.env);
+  plan.limits = service.limits;
+  if (service.private_tmp) use_temp_folder(home, service.env, plan);
   auto rights = resolve_rights(service.rights, service.env, plan.env);
   if (!rights) return fail(std::move(rights).error());
   plan.rights = std::move(*rights);

@@ -171,12 +171,22 @@ void fields(A& a, LaunchRights& v) {
   a(7, v.no_new_privileges), a(8, v.oom_score_adj), a(9, v.nice);
 }
 template <class A>
+void fields(A& a, TreeLimits& v) {
+  a(1, v.cpu_weight), a(2, v.memory_max);
+}
+template <class A>
+void fields(A& a, LimitState& v) {
+  a(1, v.memory_group), a(2, v.cpu_group), a(3, v.memory_trouble), a(4, v.cpu_trouble);
+  a(5, v.kills_before), a(6, v.kills);
+}
+template <class A>
 void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
       a(12, v.log_file);
   a(13, v.cgroup_name), a(16, v.live), a(17, v.log), a(18, v.rights),
       a(19, v.mark);  // 14 and 15 were used once
+  a(20, v.limits), a(21, v.temp_folder);
 }
 template <class A>
 void fields(A& a, Survivor& v) {
@@ -200,6 +210,7 @@ void fields(A& a, AnchorState& v) {
   a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup), a(27, v.doubt),
       a(28, v.outside), a(29, v.alarm);
   a(30, v.tree_variable), a(31, v.notify_name), a(32, v.last_failure);
+  a(33, v.limits);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {
@@ -216,7 +227,7 @@ void fields(A& a, StateNews& v) {
 template <class A>
 void fields(A& a, LiveSettings& v) {
   a(1, v.ready_within), a(2, v.grace), a(3, v.restart), a(4, v.backoff), a(5, v.log),
-      a(6, v.live_every), a(7, v.live_failures);
+      a(6, v.live_every), a(7, v.live_failures), a(10, v.limits);
 }
 template <class A>
 void fields(A& a, AnchorRequest& v) {

@@ -125,6 +125,20 @@ void judge_view(const AnchorView& view, Instant now, ServiceReport& report) {
   }
 }
 
+void add_limits(const AnchorView& view, ServiceReport& report) {
+  const LimitState& state = view.state.limits;
+  const TreeLimits& limits = view.plan.limits;
+  if (!view.alive) return;
+  if (!state.memory_trouble.empty())
+    report.evidence.push_back(
+        {"memory_max", "not in force: " + std::string(state.memory_trouble.view()), 0});
+  if (limits.cpu_weight != 0 && !state.cpu_trouble.empty())
+    report.evidence.push_back(
+        {"cpu_weight", "not in force: " + std::string(state.cpu_trouble.view()), 0});
+  if (state.kills != 0)
+    report.evidence.push_back({"memory", std::string(describe_kills(state, limits).view()), 0});
+}
+
 void add_evidence(const AnchorView& view, const ReplicaReport& replica,
                   const std::vector<const GpuDevice*>& cards, Instant now, ServiceReport& report) {
   const auto age_of = [&](std::int64_t at_ns) {
@@ -139,6 +153,7 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
   if (view.alive && !view.state.why_no_cgroup.empty())
     report.evidence.push_back(
         {"containment", "no cgroup: " + std::string(view.state.why_no_cgroup.view()), 0});
+  add_limits(view, report);
   for (const auto* card : cards)
     report.evidence.push_back({"gpu", "holds a context on " + card->name + " (" + card->uuid + ")",
                                age_of(card->read_ns)});

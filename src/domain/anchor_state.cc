@@ -51,6 +51,16 @@ bool is_over(Phase phase) {
   return phase == Phase::stopped || phase == Phase::failed;
 }
 
+Text<96> describe_kills(const LimitState& state, const TreeLimits& limits) {
+  Text<96> text;
+  if (state.kills == 0) return text;
+  text.append("the kernel killed ")
+      .append_number(state.kills)
+      .append(" of its processes for memory");
+  if (limits.memory_max.count == 0) return text;
+  return text.append(" (memory_max ").append(to_string(limits.memory_max)).append(")");
+}
+
 bool starts_containers(const LaunchPlan& plan) {
   if (plan.command.empty()) return false;
   const std::string& word = plan.command.front();

@@ -40,6 +40,8 @@ struct LaunchPlan {
   std::string log_file;  ///< absolute
   LogPolicy log;
   LaunchRights rights;
+  TreeLimits limits;
+  std::string temp_folder;  ///< absolute, the tree's own and emptied by its anchor; empty: none
   std::uint64_t mark = 0;   ///< process_mark() of the service it was made of; 0: not known
   std::string cgroup_name;  ///< name of its own group below the place found at start
 };
@@ -96,6 +98,16 @@ struct Receipt {
   bool only_seen = false;  ///< held without a cgroup and taken over: proves the processes once seen
 };
 
+/// Where the limits of a tree are kept, what came of them, and whom the kernel killed for memory.
+struct LimitState {
+  Text<512> memory_group;          ///< absolute path; empty: none, then nothing is known of kills
+  Text<512> cpu_group;             ///< likewise
+  Text<200> memory_trouble;        ///< why another memory_max does not hold yet; for people
+  Text<200> cpu_trouble;           ///< why cpu_weight is not in force; for people
+  std::uint64_t kills_before = 0;  ///< the kernel's count when this generation began
+  std::uint32_t kills = 0;         ///< since then
+};
+
 /// What an anchor tells of its tree, in its record and to whoever asks. Inline throughout.
 struct AnchorState {
   Phase phase = Phase::idle;
@@ -129,11 +141,16 @@ struct AnchorState {
   Reason last_failure;               ///< why it was last not running; stays when it runs again
   Text<48> tree_variable;  ///< "GPUWARD_TREE=...", in the environment of main and its children
   Text<64> notify_name;    ///< of its notification socket
-  bool doubt = false;      ///< it was taken over without a cgroup: what was not seen may live on
+  LimitState limits;
+  bool doubt = false;  ///< it was taken over without a cgroup: what was not seen may live on
 };
 
 /// "returned": a contract of the JSON output.
 std::string_view to_string(MemoryProof proof);
+
+/// "the kernel killed 2 of its processes for memory (memory_max 64.0 MiB)"; empty for none. How
+/// main ended stands beside it: whether it was one of them is not known.
+Text<96> describe_kills(const LimitState& state, const TreeLimits& limits);
 
 /// Does the command start containers (docker, podman, nerdctl)? They live outside its tree, so an
 /// empty tree proves nothing (harm.md 17).

@@ -53,6 +53,10 @@ std::string rate_text(Bytes rate) {
   return rate.count == 0 ? "none" : to_string(rate) + "/s";
 }
 
+const char* truth(bool value) {
+  return value ? "true" : "false";
+}
+
 std::string rights_text(const Rights& rights) {
   std::string text = rights.user.empty() ? "" : "user " + rights.user;
   const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
@@ -97,6 +101,22 @@ struct Comparer {
   }
 };
 
+// A group of its own is joined before the first instruction: what processes took before they came
+// would not count. So a new limit waits for a new process, and another value does not.
+void limits(Comparer& c, const TreeLimits& from, const TreeLimits& to) {
+  const auto effect = [](bool was, bool is) { return was == is ? Effect::live : Effect::restart; };
+  const auto weight = [](std::uint32_t value) {
+    return value == 0 ? "none" : std::to_string(value);
+  };
+  const auto memory = [](Bytes value) { return value.count == 0 ? "none" : to_string(value); };
+  c.field("cpu_weight", weight(from.cpu_weight), weight(to.cpu_weight),
+          effect(from.cpu_weight != 0, to.cpu_weight != 0));
+  // Two sizes may look the same to people.
+  if (from.memory_max != to.memory_max)
+    c.changes.push_back({"memory_max", memory(from.memory_max), memory(to.memory_max),
+                         effect(from.memory_max.count != 0, to.memory_max.count != 0)});
+}
+
 class Mark {
  public:
   void add(std::string_view text) {
@@ -134,9 +154,10 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.time("log.age", before.log.age, after.log.age);
   c.field("log.rate", rate_text(before.log.rate), rate_text(after.log.rate), Effect::live);
   c.field("rights", rights_text(before.rights), rights_text(after.rights), Effect::restart);
+  limits(c, before.limits, after.limits);
+  c.field("private_tmp", truth(before.private_tmp), truth(after.private_tmp), Effect::restart);
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
-  c.field("autostart", before.autostart ? "true" : "false", after.autostart ? "true" : "false",
-          Effect::live);
+  c.field("autostart", truth(before.autostart), truth(after.autostart), Effect::live);
   return c.changes;
 }
 
@@ -152,6 +173,10 @@ std::uint64_t process_mark(const ServiceModel& service) {
   for (const auto& text : {service.directory, service.venv, ready_way(service.ready),
                            live_way(service.live), rights_text(service.rights), service.pid_file})
     mark.add(text);
+  // Marks of services without these stay what they were for earlier versions.
+  if (service.limits.cpu_weight != 0) mark.add("cpu_weight");
+  if (service.limits.memory_max.count != 0) mark.add("memory_max");
+  if (service.private_tmp) mark.add("private_tmp");
   return mark.value();
 }
 

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/units.h"
+
 namespace gpuward {
 
 enum class LimitKind : std::uint8_t {
@@ -61,6 +63,13 @@ struct LaunchRights {
   bool no_new_privileges = false;
   std::optional<std::int32_t> oom_score_adj;
   std::optional<std::int32_t> nice;
+};
+
+/// Limits of a whole tree, kept by the kernel in its control groups. 0: none.
+struct TreeLimits {
+  std::uint32_t cpu_weight = 0;  ///< 1 to 10000; 100 is everybody's
+  Bytes memory_max;              ///< of all its processes together, without swap
+  friend bool operator==(const TreeLimits&, const TreeLimits&) = default;
 };
 
 }  // namespace gpuward

@@ -16,8 +16,8 @@ bool wants_port(const ServiceModel& service) {
 }
 
 LiveSettings live_settings(const ServiceModel& service) {
-  return {service.ready.within, service.grace,      service.restart,      service.backoff,
-          service.log,          service.live.every, service.live.failures};
+  return {service.ready.within, service.grace,      service.restart,       service.backoff,
+          service.log,          service.live.every, service.live.failures, service.limits};
 }
 
 bool is_service_name(std::string_view name) {

@@ -95,6 +95,7 @@ struct LiveSettings {
   LogPolicy log;
   std::chrono::milliseconds live_every{10'000};
   std::uint32_t live_failures = 3;
+  TreeLimits limits;  ///< a limit can only change live where there was one
 };
 
 /// What an operator wrote about one service, checked, with defaults filled in. Nothing here depends
@@ -114,7 +115,9 @@ struct ServiceModel {
   Backoff backoff;
   LogPolicy log;
   Rights rights;
-  std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
+  TreeLimits limits;
+  bool private_tmp = false;  ///< a temp folder of its own, by TMPDIR, TEMP and TMP
+  std::string pid_file;      ///< main's pid for old scripts; empty for none. Never read by gpuward
   bool autostart = true;
 
   friend bool operator==(const ServiceModel&, const ServiceModel&) = default;

@@ -290,6 +290,16 @@ Result<void> Cgroup::remove() {
   return {};
 }
 
+void remove_groups_below(const Fd& dir) {
+  remove_below(dir, 0);
+}
+
+std::string_view group_for_trees(std::string_view own) {
+  const auto slash = own.rfind('/');
+  if (slash == std::string_view::npos || own.substr(slash + 1) != kProgramsGroup) return own;
+  return slash == 0 ? "/" : own.substr(0, slash);
+}
+
 CgroupPlace find_cgroup_place() {
   CgroupPlace place;
   if (!kernel().cgroup) {
@@ -297,14 +307,14 @@ CgroupPlace find_cgroup_place() {
     return place;
   }
   for (auto kind : {CgroupKind::v2, CgroupKind::v1_freezer}) {
-    if (kind == CgroupKind::v2 && !kernel().cgroup2) continue;
+    if (kind == CgroupKind::v2 ? !kernel().cgroup2 : !kernel().cgroup1) continue;
     auto hierarchy = find_hierarchy(kind);
     if (!hierarchy) {
       if (place.reason.empty()) place.reason = hierarchy.error().message();
       continue;
     }
-    const std::string parent =
-        hierarchy->own == "/" ? hierarchy->mount : hierarchy->mount + hierarchy->own;
+    const std::string own(group_for_trees(hierarchy->own));
+    const std::string parent = own == "/" ? hierarchy->mount : hierarchy->mount + own;
     Text<40> trial_name("gpuward.try.");
     trial_name.append_number(::getpid());
     auto trial = Cgroup::create(kind, parent, trial_name);

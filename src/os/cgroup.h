@@ -87,6 +87,17 @@ class Cgroup {
   mutable bool maybe_killed_ = true;
 };
 
+/// Removes the groups below that of the open folder @p dir; the kernel leaves populated ones.
+void remove_groups_below(const Fd& dir);
+
+/// The group that the warden and its anchors may have to themselves, below the one that was handed
+/// to us: as systemd's DelegateSubgroup= makes it. Trees are made beside it then, so that the group
+/// above them all holds no process and may hand controllers down (cgroups(7), "no internal
+/// processes").
+inline constexpr std::string_view kProgramsGroup = "gpuward.programs";
+/// The group below which trees are made by a process that is in @p own, "/system.slice/x".
+std::string_view group_for_trees(std::string_view own);
+
 /// Where this process may make groups.
 struct CgroupPlace {
   CgroupKind kind = CgroupKind::none;

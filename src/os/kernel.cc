@@ -57,6 +57,8 @@ Kernel probe_kernel(std::string_view mask, std::string* unknown) {
       found.cgroup = false;
     else if (name == "no_proc_children")
       found.proc_children = false;
+    else if (name == "no_cgroup1")
+      found.cgroup1 = false;
     else if (name == "no_cgroup2")
       found.cgroup2 = false;
     else if (unknown != nullptr)

@@ -90,6 +90,9 @@ SpawnStep step_of(RightsStep step) {
     const auto failed = take_rights(*plan.rights);
     if (failed != RightsStep::none) give_up(report, step_of(failed), errno);
   }
+  // Where it could not be used, libraries would quietly take /tmp instead.
+  if (plan.temp_folder != nullptr && ::access(plan.temp_folder, W_OK | X_OK) < 0)
+    give_up(report, SpawnStep::reach_temp_folder, errno);
   if (plan.directory != nullptr && ::chdir(plan.directory) < 0)
     give_up(report, SpawnStep::change_directory, errno);
   int in = plan.in;
@@ -119,6 +122,10 @@ std::string_view to_string(SpawnStep step) {
       return "change to its user";
     case SpawnStep::set_capabilities:
       return "set its capabilities";
+    case SpawnStep::join_limits:
+      return "apply its limits";
+    case SpawnStep::reach_temp_folder:
+      return "reach its temp folder";
     case SpawnStep::write_record:
       return "write its record";
     case SpawnStep::wait_for_go:

@@ -27,6 +27,8 @@ enum class SpawnStep : std::uint8_t {
   set_nice = 10,
   change_user = 11,
   set_capabilities = 12,
+  join_limits = 13,  ///< the parent's: it could not move the child into the groups of its limits
+  reach_temp_folder = 14,
   write_record = 7,  ///< the parent's: it could not, and the child, which waited, was let end
 };
 /// "enter the cgroup", "change to its directory", "execute": for messages.
@@ -35,12 +37,13 @@ std::string_view to_string(SpawnStep step);
 struct SpawnPlan {
   const char* const* argv = nullptr;  ///< null-terminated; argv[0] is looked up in the PATH of envp
   const char* const* envp = nullptr;
-  const char* directory = nullptr;  ///< null: stays where the parent is
-  int in = -1;                      ///< -1: /dev/null
-  int out = -1;                     ///< required
-  int err = -1;                     ///< required
-  const Cgroup* cgroup = nullptr;   ///< null or empty: none
-  const Rights* rights = nullptr;   ///< null: as the parent's
+  const char* directory = nullptr;    ///< null: stays where the parent is
+  int in = -1;                        ///< -1: /dev/null
+  int out = -1;                       ///< required
+  int err = -1;                       ///< required
+  const Cgroup* cgroup = nullptr;     ///< null or empty: none
+  const Rights* rights = nullptr;     ///< null: as the parent's
+  const char* temp_folder = nullptr;  ///< must be writable as its user; null: nothing is asked
 };
 
 struct SpawnFailure {

@@ -45,6 +45,22 @@ autostart = false
   EXPECT_EQ(got, want);
 }
 
+TEST(Values, LimitsOfTheTreeAndATempFolderOfItsOwn) {
+  const ServiceModel got = only_service(
+      "[service.a]\ncommand=[\"x\"]\ncpu_weight = 50\nmemory_max = \"1.5GiB\"\n"
+      "private_tmp = true\n");
+  EXPECT_EQ(got.limits, (TreeLimits{50, Bytes{3ULL << 29}}));
+  EXPECT_TRUE(got.private_tmp);
+  EXPECT_EQ(
+      problems_of("cpu_weight = 0\nmemory_max = \"64\"\nprivate_tmp = 1\n"),
+      (Lines{"3:14: 'cpu_weight' is no such number, expected 1 to 10000",
+             "4:14: 'memory_max' is no size: '64', expected a size such as \"64MiB\", 4MiB to "
+             "64TiB",
+             "5:15: 'private_tmp' is an integer, expected true or false"}));
+  EXPECT_EQ(problems_of("memory_max = \"1KiB\"\n"),
+            Lines{"3:14: 'memory_max' is out of range, expected 4MiB to 64TiB"});
+}
+
 TEST(Values, RelativePathsBeginInTheDirectoryAndThatInTheFilesFolder) {
   const ServiceModel got =
       only_service("[service.a]\ncommand = [\"x\"]\ndirectory = \"./app\"\nvenv = \".venv\"\n");

@@ -53,6 +53,18 @@ TEST_F(LaunchPlanTest, TheVenvComesFirstInPathWhateverEnvSays) {
   EXPECT_EQ(value(plan(), "PYTHONHOME"), "(unset)");
 }
 
+TEST_F(LaunchPlanTest, ATempFolderOfItsOwnIsToldByVariablesUnlessTheServiceHasThem) {
+  context_.environment.push_back({"TMPDIR", "/inherited"});
+  EXPECT_EQ(value(plan(), "TMPDIR"), "/inherited");
+  service_.private_tmp = true;
+  service_.env = {{"TMP", "/mine"}};
+  const auto made = plan();
+  EXPECT_EQ(made.temp_folder, root_ + "/state-tmp/app.0");
+  EXPECT_EQ(value(made, "TMPDIR"), made.temp_folder);
+  EXPECT_EQ(value(made, "TEMP"), made.temp_folder);
+  EXPECT_EQ(value(made, "TMP"), "/mine");
+}
+
 TEST_F(LaunchPlanTest, TheServicesOwnWordsStayBesideTheVenv) {
   service_.venv = root_ + "/venv";
   service_.env = {{"VIRTUAL_ENV", "/mine"}, {"PYTHONHOME", "/mine"}};

@@ -69,6 +69,9 @@ TEST(ProcessMark, ChangesExactlyWithWhatWaitsForARestart) {
       [](ServiceModel& s) { s.rights.nice = 3; },
       [](ServiceModel& s) { s.pid_file = "/run/x.pid"; },
       [](ServiceModel& s) { s.autostart = false; },
+      [](ServiceModel& s) { s.limits.cpu_weight = 50; },
+      [](ServiceModel& s) { s.limits.memory_max = 64_MiB; },
+      [](ServiceModel& s) { s.private_tmp = true; },
   };
   for (const auto change : changes) {
     auto after = model();
@@ -78,6 +81,32 @@ TEST(ProcessMark, ChangesExactlyWithWhatWaitsForARestart) {
     EXPECT_EQ(found[0].effect == Effect::restart, process_mark(model()) != process_mark(after))
         << found[0].field;
   }
+}
+
+// Groups are joined at birth: another value holds at once, a limit that is new or gone waits.
+TEST(Compare, ALimitOfTheTreeChangesLiveWhereThereWasOne) {
+  auto before = model();
+  before.limits = {.cpu_weight = 100, .memory_max = 64_MiB};
+  auto after = before;
+  after.limits = {.cpu_weight = 200, .memory_max = Bytes{(64_MiB).count + 1}};
+  const auto changes = compare(before, after);
+  ASSERT_EQ(changes.size(), 2U);
+  EXPECT_EQ(changes[0].field, "cpu_weight");
+  EXPECT_EQ(changes[0].effect, Effect::live);
+  EXPECT_EQ(changes[1].field, "memory_max");
+  EXPECT_EQ(changes[1].effect, Effect::live);
+  EXPECT_EQ(process_mark(before), process_mark(after));
+  after.limits = {};
+  for (const auto& change : compare(before, after)) {
+    EXPECT_EQ(change.effect, Effect::restart) << change.field;
+    EXPECT_EQ(change.to, "none");
+  }
+  EXPECT_NE(process_mark(before), process_mark(after));
+}
+
+// A mark stands in the record of an anchor that an earlier version started.
+TEST(ProcessMark, OfAServiceWithoutLaterKeysIsWhatItWas) {
+  EXPECT_EQ(process_mark(model()), 0x11bdcaea1f0433d8ULL);
 }
 
 }  // namespace

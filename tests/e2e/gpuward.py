@@ -51,7 +51,10 @@ class Gpuward:
         if not (self.home / "run").exists():
             return []
         run = (self.home / "run").stat()
-        return list(Path("/sys/fs/cgroup").glob(f"**/gpuward.*.{run.st_dev}-{run.st_ino}"))
+        end = f".{run.st_dev}-{run.st_ino}"
+        # Not glob: it fails when somebody else's group goes while it looks.
+        return [Path(top, name) for top, names, _ in os.walk("/sys/fs/cgroup") for name in names
+                if name.startswith("gpuward.") and name.endswith(end)]
 
     def anchors(self) -> list[int]:
         """Pids of the anchors that hold a folder here, by the folder in their command line."""

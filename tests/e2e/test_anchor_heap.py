@@ -16,6 +16,9 @@ command = ["sh", "-c", "setsid sleep 1000 & echo up; exec python3 -m http.server
 ready = { http = "/", within = "20s" }
 backoff = { first = "50ms", max = "1s" }
 pid_file = "PID_FILE"
+cpu_weight = 50
+private_tmp = true
+LIMIT
 
 [service.deaf]
 command = ["sh", "-c", "trap '' TERM; echo up; echo trouble >&2; while :; do sleep 1000 & wait; done"]
@@ -58,7 +61,8 @@ def allocated_at(report) -> str:
 def test_a_whole_life_allocates_nothing(sealed, tmp_path, mask):
     gw, report = sealed
     gw.env["GPUWARD_KERNEL_MASK"] = mask
-    gw.configure(SERVICES.replace("PID_FILE", str(tmp_path / "web.pid")))
+    limit = "" if "no_cgroup" in mask.split(",") else 'memory_max = "1GiB"'
+    gw.configure(SERVICES.replace("PID_FILE", str(tmp_path / "web.pid")).replace("LIMIT", limit))
     up = gw("up")
     assert up.returncode == 0, allocated_at(report) + up.stderr
     gw("start", "absent", "slow")

@@ -46,6 +46,14 @@ class CgroupTest : public testing::Test {
   Cgroup group_;
 };
 
+TEST(GroupForTrees, IsBesideThePrograms) {
+  EXPECT_EQ(group_for_trees("/system.slice/gpuward.service/gpuward.programs"),
+            "/system.slice/gpuward.service");
+  EXPECT_EQ(group_for_trees("/gpuward.programs"), "/");
+  EXPECT_EQ(group_for_trees("/system.slice/gpuward.service"), "/system.slice/gpuward.service");
+  EXPECT_EQ(group_for_trees("/"), "/");
+}
+
 TEST_F(CgroupTest, AProcessEntersIsSeenAndLeavesByEnding) {
   EXPECT_FALSE(populated());
   EXPECT_TRUE(members().empty());

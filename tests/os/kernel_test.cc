@@ -15,6 +15,7 @@ TEST(Kernel, EachMaskHidesItsOwnMechanism) {
       {"no_clone_into_cgroup", &Kernel::clone_into_cgroup},
       {"no_proc_children", &Kernel::proc_children},
       {"no_cgroup", &Kernel::cgroup},
+      {"no_cgroup1", &Kernel::cgroup1},
       {"no_cgroup2", &Kernel::cgroup2},
       {"no_cgroup_kill", &Kernel::cgroup_kill},
       {"no_cgroup_freeze", &Kernel::cgroup_freeze},

@@ -1,0 +1,110 @@
+#include "os/private_folder.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include "os/proc_fs.h"
+
+namespace gpuward::os {
+namespace {
+
+constexpr int kMaxDepth = 64;  // folders below; each level holds one open folder
+constexpr int kPasses = 8;     // a file system may pass over entries while others are removed
+
+std::optional<Error> empty(const Fd& dir, dev_t device, int depth);
+
+std::optional<Error> remove_entry(const Fd& dir, const char* name, bool folder, dev_t device,
+                                  int depth) {
+  if (folder) {
+    auto below = Fd::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!below && below.error().code.value() == EACCES) {
+      (void)::fchmodat(dir.get(), name, 0700, 0);  // its owner may have closed it
+      below = Fd::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    }
+    struct stat info{};
+    const bool ours = below && ::fstat(below->get(), &info) == 0 && info.st_dev == device;
+    if (ours)
+      if (auto trouble = empty(*below, device, depth + 1)) return trouble;
+  }
+  if (::unlinkat(dir.get(), name, folder ? AT_REMOVEDIR : 0) == 0 || errno == ENOENT)
+    return std::nullopt;
+  // Some file systems do not tell the type of an entry when they list it.
+  if (!folder && errno == EISDIR) return remove_entry(dir, name, true, device, depth);
+  return last_error("remove", name);
+}
+
+std::optional<Error> empty(const Fd& dir, dev_t device, int depth) {
+  if (depth > kMaxDepth) return error_from(ELOOP, "empty folders nested deeper than 64");
+  std::optional<Error> trouble;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    bool any = false;
+    trouble.reset();
+    auto listed = for_each_entry(dir, [&](std::string_view name, bool folder) {
+      std::array<char, 256> leaf{};
+      if (name.size() >= leaf.size()) return true;
+      name.copy(leaf.data(), name.size());
+      any = true;
+      if (auto met = remove_entry(dir, leaf.data(), folder, device, depth)) trouble = met;
+      return true;
+    });
+    if (!listed) return listed.error();
+    if (!any || trouble) break;
+  }
+  return trouble;
+}
+
+Result<void> prepare_parent(const std::string& path) {
+  const std::string parent = path.substr(0, path.rfind('/'));
+  GPUWARD_TRY(make_directories(parent, 0711));
+  auto dir = Fd::open(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir) return fail(std::move(dir).error());
+  struct stat info{};
+  if (::fstat(dir->get(), &info) < 0) return fail(last_error("stat", parent));
+  if (info.st_uid != ::geteuid() || (info.st_mode & 022) != 0) {
+    Error error(Errc::refused, "use '");
+    error.doing.append(parent).append(
+        "': it must belong to this user and be writable by nobody else");
+    return fail(error);
+  }
+  // Whatever umask made of it.
+  if ((info.st_mode & 0777) != 0711 && ::fchmod(dir->get(), 0711) < 0)
+    return fail(last_error("set the mode of", parent));
+  return {};
+}
+
+}  // namespace
+
+Result<Fd> make_private_folder(const std::string& path, uid_t uid, gid_t gid) {
+  GPUWARD_TRY(prepare_parent(path));
+  if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) return fail(last_error("make", path));
+  auto dir = Fd::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir) return dir;
+  struct stat info{};
+  if (::fstat(dir->get(), &info) < 0) return fail(last_error("stat", path));
+  const bool own = info.st_uid == uid && info.st_gid == gid;
+  if (!own && ::fchown(dir->get(), uid, gid) < 0) return fail(last_error("give away", path));
+  if (::fchmod(dir->get(), 0700) < 0) return fail(last_error("set the mode of", path));
+  return dir;
+}
+
+Result<void> empty_folder(const Fd& folder) {
+  struct stat info{};
+  if (::fstat(folder.get(), &info) < 0) return fail(last_error("stat a folder"));
+  if (auto trouble = empty(folder, info.st_dev, 0)) return fail(*trouble);
+  return {};
+}
+
+Result<void> remove_private_folder(const std::string& path) {
+  auto dir = Fd::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir && dir.error().code.value() == ENOENT) return {};
+  if (!dir) return fail(std::move(dir).error());
+  GPUWARD_TRY(empty_folder(*dir));
+  if (::rmdir(path.c_str()) < 0) return fail(last_error("remove", path));
+  return {};
+}
+
+}  // namespace gpuward::os

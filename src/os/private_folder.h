@@ -1,0 +1,25 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "base/error.h"
+#include "os/fd.h"
+
+namespace gpuward::os {
+
+/// Makes @p path a folder that only @p uid may enter (0700), or takes the one that is there. The
+/// folder above it is made where missing, so that others may pass through it but not look into it
+/// (0711). Errors: Errc::refused when that one belongs to another user or may be written by one, as
+/// mkdir(2), open(2) with O_NOFOLLOW, fchown(2).
+Result<Fd> make_private_folder(const std::string& path, uid_t uid, gid_t gid);
+
+/// Removes everything in @p folder, and nothing that is mounted there. Nobody else may be at work
+/// in it. Allocates nothing. Errors: of the last thing that could not be removed.
+Result<void> empty_folder(const Fd& folder);
+
+/// Empties and removes @p path. It not being there is no error.
+Result<void> remove_private_folder(const std::string& path);
+
+}  // namespace gpuward::os

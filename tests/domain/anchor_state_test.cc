@@ -1,0 +1,18 @@
+#include "domain/anchor_state.h"
+
+#include <gtest/gtest.h>
+
+namespace gpuward {
+namespace {
+
+TEST(DescribeKills, NamesTheirNumberAndTheLimitOfTheService) {
+  LimitState state;
+  EXPECT_TRUE(describe_kills(state, {}).empty());
+  state.kills = 2;
+  EXPECT_EQ(describe_kills(state, {.cpu_weight = 0, .memory_max = 200_MiB}).view(),
+            "the kernel killed 2 of its processes for memory (memory_max 200 MiB)");
+  EXPECT_EQ(describe_kills(state, {}).view(), "the kernel killed 2 of its processes for memory");
+}
+
+}  // namespace
+}  // namespace gpuward

@@ -1,0 +1,143 @@
+"""A temp folder of the service's own: closed to others, emptied when its tree is proven gone, and no sooner."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from gpuward import alive, end, wait_for
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+TELL = """
+import os, tempfile, time
+folder = tempfile.gettempdir()
+print(folder, oct(os.stat(folder).st_mode), os.stat(folder).st_uid, len(os.listdir(folder)), flush=True)
+os.makedirs(os.path.join(folder, "a", "b"))
+open(os.path.join(folder, "a", "b", "film"), "w").write("a film")
+print("up", flush=True)
+while True:
+    time.sleep(1000)
+"""
+
+
+def configure(gw, keys: str = ""):
+    (gw.home / "tell.py").write_text(TELL)
+    for folder in [gw.home, *list(gw.home.parents)[:3]]:
+        folder.chmod(folder.stat().st_mode | 0o755)
+    gw.configure(f"""
+[service.app]
+command = ["/usr/bin/python3", "{gw.home}/tell.py"]
+private_tmp = true
+backoff = {{ first = "10ms" }}
+{keys}
+""")
+
+
+def start(gw, keys: str = "") -> dict:
+    configure(gw, keys)
+    up = gw("up")
+    assert up.returncode == 0, up.stderr
+    wait_for(lambda: "up" in gw.log("app"), why=gw.log("app"))
+    return gw.service("app")["replicas"][0]
+
+
+def start_by_hand(gw) -> dict:
+    configure(gw, "autostart = false")
+    assert gw("up").returncode == 0
+    started = gw("start", "app")
+    assert started.returncode == 0, started.stderr
+    wait_for(lambda: "up" in gw.log("app"))
+    return gw.service("app")["replicas"][0]
+
+
+def folder(gw) -> Path:
+    return gw.home / "state-tmp" / "app.0"
+
+
+def test_it_is_closed_to_others_and_removed_at_the_end(gw):
+    start(gw)
+    assert gw.log("app").splitlines()[0] == f"{folder(gw)} 0o40700 {os.geteuid()} 0"
+    assert (folder(gw) / "a/b/film").exists()
+    assert str(folder(gw)) in gw("explain", "--json", "app").stdout
+    assert gw("stop", "app").returncode == 0
+    assert not folder(gw).exists()
+
+
+@as_root
+def test_it_belongs_to_the_user_of_the_service(gw):
+    start(gw, 'user = "65534:65534"')
+    assert gw.log("app").splitlines()[0] == f"{folder(gw)} 0o40700 65534 0"
+    # And nobody else's user may look in, nor list whose folders there are.
+    other = os.fork()
+    if other == 0:
+        os.setresuid(4242, 4242, 4242)
+        seen = 0
+        for path in (folder(gw), folder(gw).parent):
+            try:
+                os.listdir(path)
+                seen += 1
+            except PermissionError:
+                pass
+        os._exit(seen)
+    assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0
+
+
+def test_the_next_generation_finds_it_empty(gw):
+    main = start(gw, 'restart = "always"')["main_pid"]
+    os.kill(main, signal.SIGKILL)
+    wait_for(lambda: gw.log("app").count("up") == 2)
+    told = [line for line in gw.log("app").splitlines() if line.startswith("/")]
+    assert [line.split()[-1] for line in told] == ["0", "0"]
+
+
+def test_a_crash_of_gpuward_leaves_it_to_the_living_tree(gw):
+    replica = start(gw)
+    end(gw.status()["warden"]["pid"])
+    end(replica["anchor_pid"])
+    wait_for(lambda: not gw.anchors())
+    assert gw("up").returncode == 0
+    wait_for(lambda: gw.service("app")["verdict"] == "HEALTHY")
+    assert alive(replica["main_pid"]) and (folder(gw) / "a/b/film").exists()
+    assert gw("down").returncode == 0
+    assert not folder(gw).exists()
+
+
+def test_a_crash_of_everything_leaves_no_film_behind(gw):
+    replica = start_by_hand(gw)
+    if not gw.groups():
+        pytest.skip("without a cgroup nothing proves that the tree has ended")
+    for pid in (gw.status()["warden"]["pid"], replica["anchor_pid"], replica["main_pid"]):
+        end(pid)
+    wait_for(lambda: not gw.anchors() and not alive(replica["main_pid"]))
+    assert (folder(gw) / "a/b/film").exists()
+    assert gw("up").returncode == 0
+    wait_for(lambda: not folder(gw).exists())
+
+
+def test_its_own_words_stay(gw):
+    (gw.home / "mine").mkdir()
+    start(gw, f'env = {{ TMPDIR = "{gw.home}/mine" }}')
+    assert gw.log("app").splitlines()[0].startswith(f"{gw.home}/mine ")
+
+
+@as_root
+def test_a_folder_that_its_user_cannot_reach_is_a_failure_of_that_step(gw):
+    """Else tempfile would quietly take /tmp."""
+    configure(gw, 'user = "65534:65534"')
+    gw.home.chmod(0o700)
+    up = gw("up")
+    assert up.returncode == 1 and "could not reach its temp folder: Permission denied" in up.stderr, up.stderr
+
+
+def test_a_link_that_lies_in_its_place_is_refused(gw, tmp_path):
+    innocent = tmp_path / "innocent"
+    innocent.mkdir()
+    (innocent / "file").write_text("keep")
+    configure(gw)
+    (gw.home / "state-tmp").mkdir(mode=0o711)
+    folder(gw).symlink_to(innocent)
+    up = gw("up")
+    assert up.returncode == 1 and "state-tmp/app.0" in up.stderr, up.stderr
+    assert (innocent / "file").exists()
+    folder(gw).unlink()

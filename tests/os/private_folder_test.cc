@@ -1,0 +1,100 @@
+#include "os/private_folder.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <string>
+
+#include "child.h"
+
+namespace gpuward::os {
+namespace {
+
+namespace fs = std::filesystem;
+
+mode_t mode_of(const std::string& path) {
+  struct stat info{};
+  return ::stat(path.c_str(), &info) == 0 ? info.st_mode & 07777 : 0;
+}
+
+class PrivateFolder : public testing::Test {
+ protected:
+  std::string parent() const { return root_.path() + "/temp"; }
+  std::string path() const { return parent() + "/app.0"; }
+  Fd make() const {
+    auto made = make_private_folder(path(), ::geteuid(), ::getegid());
+    EXPECT_TRUE(made) << made.error().message();
+    return made ? std::move(*made) : Fd();
+  }
+  static void touch(const std::string& file) { std::ofstream(file) << "x"; }
+
+  TempFolder root_;
+};
+
+TEST_F(PrivateFolder, IsClosedToOthersWhateverTheUmask) {
+  const mode_t before = ::umask(0077);
+  make();
+  ::umask(0);
+  make();
+  ::umask(before);
+  EXPECT_EQ(mode_of(path()), 0700U);
+  EXPECT_EQ(mode_of(parent()), 0711U);
+}
+
+TEST_F(PrivateFolder, IsGivenToItsUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  ASSERT_TRUE(make_private_folder(path(), 65534, 65534));
+  struct stat info{};
+  ASSERT_EQ(::stat(path().c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, 65534U);
+  EXPECT_EQ(info.st_gid, 65534U);
+}
+
+TEST_F(PrivateFolder, IsNoLinkAndStandsInNobodyElsesFolder) {
+  make();
+  fs::remove(path());
+  fs::create_symlink("/tmp", path());
+  EXPECT_FALSE(make_private_folder(path(), ::geteuid(), ::getegid()));
+  ASSERT_EQ(::chmod(parent().c_str(), 0777), 0);
+  const auto refused = make_private_folder(parent() + "/b.0", ::geteuid(), ::getegid());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, make_error_code(Errc::refused));
+}
+
+TEST_F(PrivateFolder, IsEmptiedOfEverythingButNothingElse) {
+  const Fd folder = make();
+  touch(root_.path() + "/innocent");
+  fs::create_symlink(root_.path(), path() + "/link");
+  fs::create_directories(path() + "/a/b/c");
+  for (int n = 0; n < 500; ++n) touch(path() + "/a/b/file" + std::to_string(n));
+  touch(path() + "/.hidden");
+  fs::create_directory(path() + "/closed");
+  touch(path() + "/closed/file");
+  ASSERT_EQ(::chmod((path() + "/closed").c_str(), 0), 0);
+  const auto emptied = empty_folder(folder);
+  EXPECT_TRUE(emptied) << emptied.error().message();
+  EXPECT_TRUE(fs::is_empty(path()));
+  EXPECT_TRUE(fs::exists(root_.path() + "/innocent"));
+}
+
+TEST_F(PrivateFolder, IsRemovedWithWhatIsInIt) {
+  make();
+  touch(path() + "/file");
+  EXPECT_TRUE(remove_private_folder(path()));
+  EXPECT_FALSE(fs::exists(path()));
+  EXPECT_TRUE(remove_private_folder(path())) << "it is not there, which is what was wanted";
+}
+
+TEST_F(PrivateFolder, WhatCannotBeRemovedIsSaid) {
+  const Fd folder = make();
+  std::string deep = path();
+  for (int n = 0; n < 70; ++n) deep += "/d";
+  fs::create_directories(deep);
+  EXPECT_FALSE(empty_folder(folder));
+}
+
+}  // namespace
+}  // namespace gpuward::os
