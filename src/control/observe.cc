@@ -212,11 +212,24 @@ bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   return populated && *populated;
 }
 
-std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder) {
+std::optional<os::Cgroup> HomeGroups::find_populated(const std::string& name, Instant now) {
+  const auto dash = name.rfind('.');
+  if (now - looked_ > kFresh) groups_ = os::find_cgroups(name.substr(dash)), looked_ = now;
+  for (const auto& known : groups_) {
+    if (!known.path.ends_with("/" + name)) continue;
+    auto group = os::Cgroup::open(known.kind, known.path);
+    const auto populated = group ? group->populated() : Result<bool>(false);
+    if (populated && *populated) return std::move(*group);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder,
+                                     HomeGroups& groups) {
   auto record = read_record(folder);
   if (record) return std::nullopt;
   const auto name = cgroup_name(home, folder.service, folder.replica);
-  const auto group = name ? os::find_populated_cgroup(*name) : std::nullopt;
+  const auto group = name ? groups.find_populated(*name, os::now()) : std::nullopt;
   const bool damaged = record.error().code.value() != ENOENT;
   if (!group && !damaged) return std::nullopt;
   std::string text = damaged ? "its record is damaged" : "its record is gone";

@@ -101,21 +101,17 @@ void remove_below(const Fd& dir, int depth) {
   });
 }
 
-std::optional<std::string> find_below(const Fd& dir, const std::string& path,
-                                      std::string_view wanted, int depth) {
-  std::optional<std::string> found;
+void find_below(const Fd& dir, const NamedCgroup& at, std::string_view ending, int depth,
+                std::vector<NamedCgroup>& found) {
   (void)for_each_entry(dir, [&](std::string_view name, bool folder) {
     if (!folder || depth > kMaxDepth) return true;
     const std::string leaf(name);
-    if (name == wanted) {
-      found = join(path, name);
-      return false;
-    }
+    const NamedCgroup group{at.kind, join(at.path, name)};
+    if (name.ends_with(ending)) found.push_back(group);
     auto below = Fd::open_at(dir, leaf.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (below) found = find_below(*below, join(path, name), wanted, depth + 1);
-    return !found;
+    if (below) find_below(*below, group, ending, depth + 1, found);
+    return true;
   });
-  return found;
 }
 
 }  // namespace
@@ -312,19 +308,16 @@ CgroupPlace find_cgroup_place() {
   return place;
 }
 
-std::optional<Cgroup> find_populated_cgroup(std::string_view name) {
-  if (!kernel().cgroup) return std::nullopt;
+std::vector<NamedCgroup> find_cgroups(std::string_view ending) {
+  std::vector<NamedCgroup> found;
+  if (!kernel().cgroup) return found;
   for (auto kind : {CgroupKind::v2, CgroupKind::v1_freezer}) {
     auto hierarchy = find_hierarchy(kind);
     auto dir = hierarchy ? Fd::open(hierarchy->mount, O_RDONLY | O_DIRECTORY)
                          : Result<Fd>(fail(hierarchy.error()));
-    const auto path = dir ? find_below(*dir, hierarchy->mount, name, 0) : std::nullopt;
-    if (!path) continue;
-    auto group = Cgroup::open(kind, *path);
-    const auto populated = group ? group->populated() : Result<bool>(false);
-    if (populated && *populated) return std::move(*group);
+    if (dir) find_below(*dir, {kind, hierarchy->mount}, ending, 0, found);
   }
-  return std::nullopt;
+  return found;
 }
 
 }  // namespace gpuward::os
