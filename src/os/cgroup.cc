@@ -70,6 +70,20 @@ Result<Hierarchy> find_hierarchy(CgroupKind kind) {
   return Hierarchy{*mount, std::string(*own)};
 }
 
+// The mount that @p path stands below. The one found first is asked first from then on: the list of
+// all mounts is long, and a status of a thousand services opens a thousand groups.
+Result<std::string> mount_of(CgroupKind kind, const std::string& path) {
+  static std::array<std::string, 3> known;
+  std::string& mount = known[static_cast<std::size_t>(kind)];
+  if (mount.empty() || !path.starts_with(mount)) {
+    auto hierarchy = find_hierarchy(kind);
+    if (!hierarchy) return fail(std::move(hierarchy).error());
+    mount = hierarchy->mount;
+  }
+  if (!path.starts_with(mount)) return fail(Errc::invalid, "open a cgroup outside its mount");
+  return mount;
+}
+
 Result<void> write_small(const Fd& dir, const char* name, std::string_view text) {
   auto file = Fd::open_at(dir, name, O_WRONLY);
   if (!file) {
@@ -123,11 +137,9 @@ Result<Cgroup> Cgroup::open(CgroupKind kind, const std::string& path) {
   auto dir = Fd::open(path, O_RDONLY | O_DIRECTORY);
   if (!dir) return fail(std::move(dir).error());
   group.dir_ = std::move(*dir);
-  auto hierarchy = find_hierarchy(kind);
-  if (!hierarchy) return fail(std::move(hierarchy).error());
-  if (!path.starts_with(hierarchy->mount))
-    return fail(Errc::invalid, "open a cgroup outside its mount");
-  group.relative_ = path.substr(hierarchy->mount.size());
+  auto mount = mount_of(kind, path);
+  if (!mount) return fail(std::move(mount).error());
+  group.relative_ = path.substr(mount->size());
   if (kind == CgroupKind::v2) {
     auto events = Fd::open_at(group.dir_, "cgroup.events", O_RDONLY);
     if (!events) return fail(std::move(events).error());
@@ -200,6 +212,11 @@ Result<void> Cgroup::each_member(const Fd& dir, detail::PidCallback callback, vo
     held = text.size();
     std::copy(text.begin(), text.end(), buffer.begin());
   }
+  // The links of a kernfs folder are its own two and one for each folder below
+  // (kernfs_refresh_inode in fs/kernfs/inode.c): listing dozens of files to find none costs more
+  // than all the rest.
+  struct stat info{};
+  if (::fstat(dir.get(), &info) == 0 && info.st_nlink == 2) return {};
   std::optional<Error> trouble;
   auto listed = for_each_entry(dir, [&](std::string_view name, bool folder) {
     std::array<char, 256> leaf{};

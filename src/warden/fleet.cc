@@ -361,7 +361,8 @@ Result<void> Fleet::start(const std::string& name) {
 
 void Fleet::start_soon(const std::string& name) {
   Member* member = find(name);
-  if (member == nullptr || std::exchange(member->waits, true)) return;
+  if (member == nullptr || (member->alive && !is_over(member->state.phase))) return;
+  if (std::exchange(member->waits, true)) return;
   waiting_.push_back(name);
   start_waiting();
 }
@@ -383,10 +384,9 @@ void Fleet::start_waiting() {
     waiting_.pop_front();
     const Member* member = find(name);
     auto started = member != nullptr && member->waits ? start(name) : Result<void>{};
-    if (!started) {
+    if (!started)
       std::fprintf(stderr, "gpuwardd: %s: %s\n", name.c_str(), started.error().message().c_str());
-      changed();
-    }
+    if (member == nullptr || !member->coming_up) changed();  // else its anchor's first word does
     start_waiting();
   });
 }

@@ -121,7 +121,7 @@ class Fleet {
   control::Home home_;
   std::map<std::string, Member> members_;
   GpuSnapshot gpu_;
-  control::HomeGroups groups_;  ///< for many starts at once
+  control::HomeGroups groups_;       ///< for many starts at once
   std::deque<std::string> waiting_;  ///< by start_soon(); those with Member::waits
   std::size_t coming_up_ = 0;        ///< members with Member::coming_up
   bool starts_soon_ = false;
