@@ -51,13 +51,14 @@ Result<StatusReport> report_by_anchors(const control::Home& home,
   auto folders = control::list_anchors(home);
   if (!folders) return fail(std::move(folders).error());
   StatusReport report;
+  control::HomeGroups groups;
   std::map<std::string, std::vector<control::AnchorView>> services;
   for (const auto& folder : *folders) {
     if (!names.empty() && std::ranges::find(names, folder.service) == names.end()) continue;
     auto view = control::view_anchor(folder, os::now() + kAnswerWithin);
     if (view) {
       services[folder.service].push_back(std::move(*view));
-    } else if (auto lost = control::lost_tree(home, folder)) {
+    } else if (auto lost = control::lost_tree(home, folder, groups)) {
       auto& service = report.services.emplace_back();
       service.name = folder.service;
       service.verdict = Verdict::failed;

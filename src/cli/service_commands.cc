@@ -220,10 +220,11 @@ int stop_without_warden(const control::Home& home, const ServiceOptions& options
   if (!folders) return complain(folders.error());
   int code = 0;
   std::vector<NamedReceipt> receipts;
+  control::HomeGroups groups;
   for (const auto& name : options.services) {
     auto folder = std::ranges::find(*folders, name, &control::AnchorFolder::service);
     const auto lost = control::lost_tree(
-        home, folder == folders->end() ? control::anchor_folder(home, name, 0) : *folder);
+        home, folder == folders->end() ? control::anchor_folder(home, name, 0) : *folder, groups);
     if (lost) {
       std::fprintf(stderr, "gpuward: %s: not proven: %s\n", name.c_str(), lost->c_str());
       code = kNotProven;

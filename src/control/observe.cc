@@ -12,9 +12,24 @@ namespace gpuward::control {
 namespace {
 
 struct Member {
-  Pid pid;
   Pid parent;
+  std::uint64_t start_ticks = 0;
+  bool one_thread = false;
 };
+
+using Members = std::map<Pid, Member>;
+
+bool add_member(Pid pid, Members& members) {
+  const auto stat = os::read_stat(pid);
+  if (stat && !stat->ended())
+    members.emplace(pid, Member{stat->parent, stat->start_ticks, stat->threads == 1});
+  return stat.has_value();
+}
+
+bool holds(const Members& members, ProcessId id) {
+  const auto at = members.find(id.pid);
+  return at != members.end() && at->second.start_ticks == id.start_ticks;
+}
 
 // The processes that the record names, main and those in no cgroup of ours, as far as they live.
 template <class Visit>
@@ -27,32 +42,29 @@ void for_each_recorded(const AnchorFolder& folder, const AnchorState& state, Vis
     if (member != state.main && os::lives(member)) visit(member.pid);
 }
 
-void add_descendants(Pid parent, std::map<Pid, Pid>& members, int depth) {
+void add_descendants(Pid parent, bool one_thread, Members& members, int depth) {
   if (depth > 64) return;
-  (void)os::for_each_child(parent, [&](Pid child) {
-    auto stat = os::read_stat(child);
-    if (!stat) return;
-    if (!stat->ended()) members.emplace(child, stat->parent);
-    add_descendants(child, members, depth + 1);
-  });
+  auto meet = [&](Pid child) {
+    if (!members.contains(child) && !add_member(child, members)) return;
+    const auto at = members.find(child);
+    add_descendants(child, at != members.end() && at->second.one_thread, members, depth + 1);
+  };
+  (void)os::for_each_child(parent, meet, one_thread);
 }
 
-std::map<Pid, Pid> collect_members(const AnchorFolder& folder, const AnchorState& state) {
-  std::map<Pid, Pid> members;  // pid -> parent
+Members collect_members(const AnchorFolder& folder, const AnchorState& state) {
+  Members members;
   if (!state.cgroup.empty()) {
     auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                   std::string(state.cgroup.view()));
-    if (group)
-      (void)group->for_each_member([&](Pid pid) {
-        auto stat = os::read_stat(pid);
-        if (stat && !stat->ended()) members.emplace(pid, stat->parent);
-      });
+    if (group) (void)group->for_each_member([&](Pid pid) { add_member(pid, members); });
   }
-  if (os::lives(state.anchor)) add_descendants(state.anchor.pid, members, 0);
+  if (os::lives(state.anchor)) add_descendants(state.anchor.pid, true, members, 0);
+  if (state.outside == 0 && holds(members, state.main)) return members;
   for_each_recorded(folder, state, [&](Pid pid) {
     if (members.contains(pid)) return;
-    if (auto stat = os::read_stat(pid)) members.emplace(pid, stat->parent);
-    add_descendants(pid, members, 0);
+    add_member(pid, members);
+    add_descendants(pid, false, members, 0);
   });
   return members;
 }
@@ -203,16 +215,17 @@ std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState
   const auto members = collect_members(folder, state);
   *total = static_cast<std::uint32_t>(members.size());
   Children children;
-  for (const auto& [pid, parent] : members) children.emplace(parent, pid);
+  for (const auto& [pid, member] : members) children.emplace(member.parent, pid);
   std::vector<TreeProcess> tree;
-  for (const auto& [pid, parent] : members)
-    if (!members.contains(parent)) append_subtree(pid, parent, 0, children, most, tree);
+  for (const auto& [pid, member] : members)
+    if (!members.contains(member.parent))
+      append_subtree(pid, member.parent, 0, children, most, tree);
   return tree;
 }
 
 std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState& state) {
   std::set<std::uint32_t> pids;
-  for (const auto& [pid, parent] : collect_members(folder, state))
+  for (const auto& [pid, member] : collect_members(folder, state))
     pids.insert(static_cast<std::uint32_t>(pid.number));
   return pids;
 }
@@ -227,11 +240,24 @@ bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   return populated && *populated;
 }
 
-std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder) {
+std::optional<os::Cgroup> HomeGroups::find_populated(const std::string& name, Instant now) {
+  const auto dash = name.rfind('.');
+  if (now - looked_ > kFresh) groups_ = os::find_cgroups(name.substr(dash)), looked_ = now;
+  for (const auto& known : groups_) {
+    if (!known.path.ends_with("/" + name)) continue;
+    auto group = os::Cgroup::open(known.kind, known.path);
+    const auto populated = group ? group->populated() : Result<bool>(false);
+    if (populated && *populated) return std::move(*group);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder,
+                                     HomeGroups& groups) {
   auto record = read_record(folder);
   if (record) return std::nullopt;
   const auto name = cgroup_name(home, folder.service, folder.replica);
-  const auto group = name ? os::find_populated_cgroup(*name) : std::nullopt;
+  const auto group = name ? groups.find_populated(*name, os::now()) : std::nullopt;
   const bool damaged = record.error().code.value() != ENOENT;
   if (!group && !damaged) return std::nullopt;
   std::string text = damaged ? "its record is damaged" : "its record is gone";

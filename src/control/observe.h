@@ -8,6 +8,7 @@
 
 #include "control/anchors.h"
 #include "domain/report.h"
+#include "os/cgroup.h"
 
 // From what anchors say and /proc shows to what people read. For gpuward and gpuwardd alike.
 
@@ -36,10 +37,24 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
 /// Does a process of this tree live, although its anchor may be dead?
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state);
 
+/// The cgroups of this home's services, found by their names wherever they stand. One walk through
+/// the hierarchies answers for a second: a thousand services that start together ask a thousand
+/// times. A group that is made meanwhile is made by an anchor, which has a record.
+class HomeGroups {
+ public:
+  std::optional<os::Cgroup> find_populated(const std::string& name, Instant now);
+
+ private:
+  static constexpr auto kFresh = std::chrono::seconds(1);
+  std::vector<os::NamedCgroup> groups_;
+  Instant looked_{Duration::min() / 2};
+};
+
 /// What is known of a replica whose record is lost, as a sentence for people that names what lives
 /// and the way out; none when its record is sound, or nothing speaks for it ever having run. Asks
 /// the cgroup hierarchy by name: meant for when something is to be started, stopped or taken over.
-std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder);
+std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folder,
+                                     HomeGroups& groups);
 
 /// The report on one service from its replicas. @p gpu may be empty.
 ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,

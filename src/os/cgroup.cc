@@ -70,6 +70,20 @@ Result<Hierarchy> find_hierarchy(CgroupKind kind) {
   return Hierarchy{*mount, std::string(*own)};
 }
 
+// The mount that @p path stands below. The one found first is asked first from then on: the list of
+// all mounts is long, and a status of a thousand services opens a thousand groups.
+Result<std::string> mount_of(CgroupKind kind, const std::string& path) {
+  static std::array<std::string, 3> known;
+  std::string& mount = known[static_cast<std::size_t>(kind)];
+  if (mount.empty() || !path.starts_with(mount)) {
+    auto hierarchy = find_hierarchy(kind);
+    if (!hierarchy) return fail(std::move(hierarchy).error());
+    mount = hierarchy->mount;
+  }
+  if (!path.starts_with(mount)) return fail(Errc::invalid, "open a cgroup outside its mount");
+  return mount;
+}
+
 Result<void> write_small(const Fd& dir, const char* name, std::string_view text) {
   auto file = Fd::open_at(dir, name, O_WRONLY);
   if (!file) {
@@ -114,21 +128,17 @@ void thaw(const Fd& dir, int depth) {
   });
 }
 
-std::optional<std::string> find_below(const Fd& dir, const std::string& path,
-                                      std::string_view wanted, int depth) {
-  std::optional<std::string> found;
+void find_below(const Fd& dir, const NamedCgroup& at, std::string_view ending, int depth,
+                std::vector<NamedCgroup>& found) {
   (void)for_each_entry(dir, [&](std::string_view name, bool folder) {
     if (!folder || depth > kMaxDepth) return true;
     const std::string leaf(name);
-    if (name == wanted) {
-      found = join(path, name);
-      return false;
-    }
+    const NamedCgroup group{at.kind, join(at.path, name)};
+    if (name.ends_with(ending)) found.push_back(group);
     auto below = Fd::open_at(dir, leaf.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (below) found = find_below(*below, join(path, name), wanted, depth + 1);
-    return !found;
+    if (below) find_below(*below, group, ending, depth + 1, found);
+    return true;
   });
-  return found;
 }
 
 }  // namespace
@@ -140,11 +150,9 @@ Result<Cgroup> Cgroup::open(CgroupKind kind, const std::string& path) {
   auto dir = Fd::open(path, O_RDONLY | O_DIRECTORY);
   if (!dir) return fail(std::move(dir).error());
   group.dir_ = std::move(*dir);
-  auto hierarchy = find_hierarchy(kind);
-  if (!hierarchy) return fail(std::move(hierarchy).error());
-  if (!path.starts_with(hierarchy->mount))
-    return fail(Errc::invalid, "open a cgroup outside its mount");
-  group.relative_ = path.substr(hierarchy->mount.size());
+  auto mount = mount_of(kind, path);
+  if (!mount) return fail(std::move(mount).error());
+  group.relative_ = path.substr(mount->size());
   if (kind == CgroupKind::v2) {
     auto events = Fd::open_at(group.dir_, "cgroup.events", O_RDONLY);
     if (!events) return fail(std::move(events).error());
@@ -217,6 +225,11 @@ Result<void> Cgroup::each_member(const Fd& dir, detail::PidCallback callback, vo
     held = text.size();
     std::copy(text.begin(), text.end(), buffer.begin());
   }
+  // The links of a kernfs folder are its own two and one for each folder below
+  // (kernfs_refresh_inode in fs/kernfs/inode.c): listing dozens of files to find none costs more
+  // than all the rest.
+  struct stat info{};
+  if (::fstat(dir.get(), &info) == 0 && info.st_nlink == 2) return {};
   std::optional<Error> trouble;
   auto listed = for_each_entry(dir, [&](std::string_view name, bool folder) {
     std::array<char, 256> leaf{};
@@ -339,19 +352,16 @@ CgroupPlace find_cgroup_place() {
   return place;
 }
 
-std::optional<Cgroup> find_populated_cgroup(std::string_view name) {
-  if (!kernel().cgroup) return std::nullopt;
+std::vector<NamedCgroup> find_cgroups(std::string_view ending) {
+  std::vector<NamedCgroup> found;
+  if (!kernel().cgroup) return found;
   for (auto kind : {CgroupKind::v2, CgroupKind::v1_freezer}) {
     auto hierarchy = find_hierarchy(kind);
     auto dir = hierarchy ? Fd::open(hierarchy->mount, O_RDONLY | O_DIRECTORY)
                          : Result<Fd>(fail(hierarchy.error()));
-    const auto path = dir ? find_below(*dir, hierarchy->mount, name, 0) : std::nullopt;
-    if (!path) continue;
-    auto group = Cgroup::open(kind, *path);
-    const auto populated = group ? group->populated() : Result<bool>(false);
-    if (populated && *populated) return std::move(*group);
+    if (dir) find_below(*dir, {kind, hierarchy->mount}, ending, 0, found);
   }
-  return std::nullopt;
+  return found;
 }
 
 }  // namespace gpuward::os

@@ -110,9 +110,13 @@ struct CgroupPlace {
 /// Tries by making and removing a group there. Honours the kernel mask.
 CgroupPlace find_cgroup_place();
 
-/// The populated group called @p name, wherever it stands below the mounts of cgroup2 and of the v1
-/// freezer; none when there is none or none that may be read. Walks every group: for the rare case
-/// that nobody knows the path any more. @p name must be one that nobody else uses.
-std::optional<Cgroup> find_populated_cgroup(std::string_view name);
+struct NamedCgroup {
+  CgroupKind kind = CgroupKind::none;
+  std::string path;
+};
+
+/// Every group whose name ends in @p ending, wherever it stands below the mounts of cgroup2 and of
+/// the v1 freezer and may be read. Walks every group: for when nobody knows the path any more.
+std::vector<NamedCgroup> find_cgroups(std::string_view ending);
 
 }  // namespace gpuward::os

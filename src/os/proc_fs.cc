@@ -209,6 +209,23 @@ Result<void> each_process(PidCallback callback, void* context) {
 
 namespace {
 
+// The pids of a "children" file, each with a space behind it.
+void each_listed(const Fd& file, PidCallback callback, void* context) {
+  std::array<char, 1024> buffer;
+  std::size_t held = 0;
+  for (;;) {
+    const ssize_t n = ::read(file.get(), buffer.data() + held, buffer.size() - held);
+    if (n <= 0) return;
+    std::string_view text(buffer.data(), held + static_cast<std::size_t>(n));
+    for (auto space = text.find(' '); space != std::string_view::npos; space = text.find(' ')) {
+      if (auto pid = parse_pid(text.substr(0, space))) callback(context, *pid);
+      text.remove_prefix(space + 1);
+    }
+    held = text.size();
+    std::copy(text.begin(), text.end(), buffer.begin());
+  }
+}
+
 // For kernels without task/TID/children: every process is asked for its parent.
 Result<void> each_child_by_parent(Pid parent, PidCallback callback, void* context) {
   return for_each_process([&](Pid pid) {
@@ -219,8 +236,17 @@ Result<void> each_child_by_parent(Pid parent, PidCallback callback, void* contex
 
 }  // namespace
 
-Result<void> each_child(Pid parent, PidCallback callback, void* context) {
+Result<void> each_child(Pid parent, PidCallback callback, void* context, bool one_thread) {
   if (!kernel().proc_children) return each_child_by_parent(parent, callback, context);
+  if (one_thread) {
+    ProcPath path{};
+    std::snprintf(path.data(), path.size(), "/proc/%d/task/%d/children", parent.number,
+                  parent.number);
+    auto file = Fd::open(path.data(), O_RDONLY);
+    if (!file) return fail(std::move(file).error());
+    each_listed(*file, callback, context);
+    return {};
+  }
   auto tasks = Fd::open(proc_path(parent, "task").data(), O_RDONLY | O_DIRECTORY);
   if (!tasks) return fail(std::move(tasks).error());
   return for_each_entry(*tasks, [&](std::string_view task, bool) {
@@ -228,20 +254,7 @@ Result<void> each_child(Pid parent, PidCallback callback, void* context) {
     std::snprintf(leaf.data(), leaf.size(), "%.*s/children", static_cast<int>(task.size()),
                   task.data());
     auto file = Fd::open_at(*tasks, leaf.data(), O_RDONLY);
-    if (!file) return true;  // that thread has just ended
-    std::array<char, 1024> buffer;
-    std::size_t held = 0;
-    for (;;) {
-      const ssize_t n = ::read(file->get(), buffer.data() + held, buffer.size() - held);
-      if (n <= 0) break;
-      std::string_view text(buffer.data(), held + static_cast<std::size_t>(n));
-      for (auto space = text.find(' '); space != std::string_view::npos; space = text.find(' ')) {
-        if (auto pid = parse_pid(text.substr(0, space))) callback(context, *pid);
-        text.remove_prefix(space + 1);
-      }
-      held = text.size();
-      std::copy(text.begin(), text.end(), buffer.begin());
-    }
+    if (file) each_listed(*file, callback, context);  // else that thread has just ended
     return true;
   });
 }

@@ -62,8 +62,9 @@ Result<void> for_each_process(Visit&& visit);
 /// Calls @p visit(Pid) for each child of each thread of @p parent
 /// (/proc/PID/task/TID/children where the kernel has it, else by asking every process for its
 /// parent). Races with forks: repeat until nothing new is found. Allocates nothing.
+/// @p one_thread: it is known to have no other thread than its first, which makes it cheaper.
 template <class Visit>
-Result<void> for_each_child(Pid parent, Visit&& visit);
+Result<void> for_each_child(Pid parent, Visit&& visit, bool one_thread = false);
 
 /// Entries of an open folder through getdents64: no allocation, unlike readdir(3).
 /// @p visit(std::string_view name, bool folder) returns false to stop.
@@ -77,7 +78,7 @@ using Callback = bool (*)(void* context, std::string_view name, bool folder);
 using PidCallback = void (*)(void* context, Pid pid);
 Result<void> each_entry(const Fd& dir, Callback callback, void* context);
 Result<void> each_process(PidCallback callback, void* context);
-Result<void> each_child(Pid parent, PidCallback callback, void* context);
+Result<void> each_child(Pid parent, PidCallback callback, void* context, bool one_thread);
 }  // namespace detail
 
 template <class Visit>
@@ -95,9 +96,11 @@ Result<void> for_each_process(Visit&& visit) {
                               &visit);
 }
 template <class Visit>
-Result<void> for_each_child(Pid parent, Visit&& visit) {
+Result<void> for_each_child(Pid parent, Visit&& visit, bool one_thread) {
   return detail::each_child(
-      parent, [](void* context, Pid pid) { (*static_cast<Visit*>(context))(pid); }, &visit);
+      parent,
+      [](void* context, Pid pid) { (*static_cast<std::remove_reference_t<Visit>*>(context))(pid); },
+      &visit, one_thread);
 }
 
 }  // namespace gpuward::os

@@ -1,6 +1,10 @@
 #include "warden/fleet.h"
 
 #include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cstdio>
+#include <thread>
+#include <utility>
 
 #include "config/keys.h"
 #include "control/launch_plan.h"
@@ -88,7 +92,8 @@ Result<void> Fleet::adopt_all() {
     take_over(member);
   }
   for (auto& [name, member] : members_)
-    if (!member.seen) member.trouble = lost(member).value_or("");
+    if (!member.seen)
+      member.trouble = control::lost_tree(home_, member.folder, groups_).value_or("");
   // What `run` started and what has ended with proof is not told of for ever.
   std::erase_if(members_, [](const auto& item) {
     const Member& member = item.second;
@@ -154,6 +159,7 @@ void Fleet::on_body(const std::string& name, const wire::Body& body) {
   if (member == nullptr || !news) return;
   const bool first = !member->heard;
   member->heard = true;
+  come_up(*member, false);
   if (member->adopting && first) {
     if (control::is_refusal(news->state))
       return adoption_failed(*member, std::string(news->state.reason.view()));
@@ -171,6 +177,7 @@ void Fleet::on_body(const std::string& name, const wire::Body& body) {
 void Fleet::on_gone(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return;
+  come_up(*member, false);
   if (member->adopting) return adoption_failed(*member, "its new anchor ended without a word");
   member->alive = false;
   member->link.reset();
@@ -266,7 +273,8 @@ bool Fleet::connect(Member& member) {
 }
 
 std::optional<std::string> Fleet::lost(const Member& member) const {
-  return control::lost_tree(home_, member.folder);
+  control::HomeGroups groups;
+  return control::lost_tree(home_, member.folder, groups);
 }
 
 void Fleet::changed() {
@@ -290,9 +298,11 @@ void Fleet::answer_memory(Member& member) {
 }
 
 bool Fleet::anything_lives() const {
-  return std::ranges::any_of(members_, [this](const auto& item) {
+  control::HomeGroups groups;
+  return std::ranges::any_of(members_, [&](const auto& item) {
     const Member& member = item.second;
-    return member.alive || unowned(member) || (!member.seen && lost(member));
+    return member.alive || unowned(member) ||
+           (!member.seen && control::lost_tree(home_, member.folder, groups));
   });
 }
 
@@ -325,10 +335,12 @@ void Fleet::witness(Member& member) {
 Result<void> Fleet::start(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "start '" + name + "': no such service");
+  member->waits = false;
   if (unowned(*member)) take_over(*member);
   if (unowned(*member)) return fail(Errc::refused, member->trouble);
   if (member->alive && !is_over(member->state.phase)) return {};
-  if (auto why = lost(*member)) {
+  // What a shared look has missed, because it is a second old, its anchor refuses (EBUSY).
+  if (auto why = control::lost_tree(home_, member->folder, groups_)) {
     member->trouble = *why;
     return fail(Errc::refused, *why);
   }
@@ -351,7 +363,40 @@ Result<void> Fleet::start(const std::string& name) {
   member->state.since_ns = os::now().time_since_epoch().count();
   member->seen = true;
   watch(*member, std::move(launched->channel));
+  come_up(*member, member->alive);
   return {};
+}
+
+void Fleet::start_soon(const std::string& name) {
+  Member* member = find(name);
+  if (member == nullptr || (member->alive && !is_over(member->state.phase))) return;
+  if (std::exchange(member->waits, true)) return;
+  waiting_.push_back(name);
+  start_waiting();
+}
+
+void Fleet::come_up(Member& member, bool begins) {
+  if (member.coming_up == begins) return;
+  member.coming_up = begins;
+  coming_up_ += begins ? 1 : -1;
+  if (!begins) start_waiting();
+}
+
+// One in a turn of the loop, so that news and requests are read in between.
+void Fleet::start_waiting() {
+  static const std::size_t most = std::max(8U, 2 * std::thread::hardware_concurrency());
+  if (waiting_.empty() || coming_up_ >= most || std::exchange(starts_soon_, true)) return;
+  asio::post(loop_, [this] {
+    starts_soon_ = false;
+    const std::string name = std::move(waiting_.front());
+    waiting_.pop_front();
+    const Member* member = find(name);
+    auto started = member != nullptr && member->waits ? start(name) : Result<void>{};
+    if (!started)
+      std::fprintf(stderr, "gpuwardd: %s: %s\n", name.c_str(), started.error().message().c_str());
+    if (member == nullptr || !member->coming_up) changed();  // else its anchor's first word does
+    start_waiting();
+  });
 }
 
 Result<void> Fleet::request(const std::string& name, AnchorRequest::What what) {
@@ -366,6 +411,8 @@ Result<void> Fleet::request(const std::string& name, AnchorRequest::What what) {
 Result<void> Fleet::stop(const std::string& name) {
   Member* member = find(name);
   if (member != nullptr && unowned(*member)) take_over(*member);
+  if (member != nullptr && std::exchange(member->waits, false) && !member->seen)
+    member->state.phase = Phase::stopped;
   if (member != nullptr && !member->alive) control::remove_empty_group(home_, member->folder);
   return request(name, AnchorRequest::What::stop);
 }
@@ -390,6 +437,10 @@ StatusReport Fleet::report(const std::vector<std::string>& names) const {
     if (!member.trouble.empty() && !member.alive) {
       service.verdict = Verdict::failed;
       service.sentence = member.trouble;
+    }
+    if (member.waits) {
+      service.verdict = Verdict::starting;
+      service.sentence = "waits for its turn to be started";
     }
     report.services.push_back(std::move(service));
   }

@@ -2,6 +2,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -43,6 +44,8 @@ class Fleet {
     std::uint32_t connections = 0;  ///< so far: an order sent over an earlier one may be lost
     Instant connected{};            ///< when the connection was made
     bool heard = false;             ///< has the anchor of this connection said its state
+    bool waits = false;             ///< for its turn to be started
+    bool coming_up = false;         ///< it was started, and its anchor has not spoken yet
     bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
     std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
 
@@ -82,6 +85,9 @@ class Fleet {
 
   /// Starts @p name unless it runs already. Errors are also kept in Member::trouble.
   Result<void> start(const std::string& name);
+  /// The same, as soon as not too many anchors are just coming up: a thousand at once would take
+  /// the processor from each other, and none would answer in time.
+  void start_soon(const std::string& name);
   Result<void> stop(const std::string& name);
   Result<void> restart(const std::string& name);
 
@@ -108,6 +114,8 @@ class Fleet {
   void answer_memory(Member& member);
   void witness(Member& member);
   void changed();
+  void start_waiting();
+  void come_up(Member& member, bool begins);
   Result<void> request(const std::string& name, AnchorRequest::What what);
 
   asio::io_context& loop_;
@@ -115,6 +123,10 @@ class Fleet {
   Clerk& clerk_;
   std::map<std::string, Member> members_;
   GpuSnapshot gpu_;
+  control::HomeGroups groups_;       ///< for many starts at once
+  std::deque<std::string> waiting_;  ///< by start_soon(); those with Member::waits
+  std::size_t coming_up_ = 0;        ///< members with Member::coming_up
+  bool starts_soon_ = false;
   std::function<void()> on_change_;
   asio::steady_timer retry_;  ///< of adoptions that failed
   std::chrono::milliseconds retry_pause_{1000};

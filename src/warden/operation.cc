@@ -51,6 +51,10 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
     orders_.erase(name);
     const bool unowned =
         member.seen && !is_over(state.phase) && control::tree_lives(member.folder, state);
+    if (!unowned && member.model && what_ != What::restart) {
+      fleet.start_soon(name);
+      return {};
+    }
     auto started = fleet.start(name);
     if (!started || !unowned || what_ != What::restart) return started;
   }
@@ -200,6 +204,8 @@ bool Operation::done(Fleet& fleet, Instant now) {
     std::optional<ServiceOutcome> outcome;
     if (stopping)
       outcome = judge_stop(fleet, name, at->second);
+    else if (at->second.waits)
+      outcome = std::nullopt;
     else if (at->second.silent(now))
       outcome = ServiceOutcome{name, kFailed, "its anchor does not answer"};
     else if (!at->second.alive || at->second.heard)  // else what is known of it is its record

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <span>
 #include <sstream>
+#include <utility>
 
 #include "config/config.h"
 #include "config/problem.h"
@@ -181,7 +182,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   (void)listener->release();
   fleet_.on_change([this] {
     if (fleet_.waits_for_memory()) sentinel_.look_now();
-    advance();
+    advance_soon();
   });
   return std::nullopt;
 }
@@ -229,9 +230,7 @@ int Warden::run() {
   });
   for (const auto& name : autostart_) {
     clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
-    auto started = fleet_.start(name);
-    if (!started)
-      std::fprintf(stderr, "gpuwardd: %s: %s\n", name.c_str(), started.error().message().c_str());
+    fleet_.start_soon(name);
   }
   tell_manager("READY=1");
   feed_watchdog();
@@ -403,11 +402,18 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
   advance();
 }
 
+// Once for all the news of one turn of the loop: a thousand anchors that come up tell of it within
+// a second, and each operation asks after each service.
+void Warden::advance_soon() {
+  if (std::exchange(advances_soon_, true)) return;
+  asio::post(loop_, [this] {
+    advances_soon_ = false;
+    advance();
+  });
+}
+
 void Warden::advance() {
-  if (advancing_) {  // an operation has just changed something itself: all are asked again
-    asio::post(loop_, [this] { advance(); });
-    return;
-  }
+  if (advancing_) return advance_soon();  // an operation has just changed something itself
   advancing_ = true;
   advance_all();
   advancing_ = false;

@@ -57,6 +57,7 @@ class Warden {
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
                        std::vector<std::uint64_t> orders);
   void advance();
+  void advance_soon();
   void advance_all();
   void close_doors();
   void wait_for_signals();
@@ -79,6 +80,7 @@ class Warden {
   asio::signal_set signals_;
   std::list<Pending> pending_;
   bool advancing_ = false;
+  bool advances_soon_ = false;
   std::vector<std::string> files_;  ///< read, as chosen when it began; empty: etc/*.toml
   std::vector<std::string> autostart_;
   Instant began_{};
