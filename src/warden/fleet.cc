@@ -227,7 +227,7 @@ void Fleet::revive_if_gone(Member& member) {
   if (member.alive || !member.model || is_over(state.phase) ||
       control::tree_lives(member.folder, state))
     return;
-  if (state.stop_asked) {
+  if (state.stop_asked || member.told_to_stop) {
     member.state.phase = Phase::stopped;
     control::remove_empty_group(home_, member.folder);
     return;
@@ -336,6 +336,7 @@ Result<void> Fleet::start(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "start '" + name + "': no such service");
   member->waits = false;
+  member->told_to_stop = false;
   if (unowned(*member)) take_over(*member);
   if (unowned(*member)) return fail(Errc::refused, member->trouble);
   if (member->alive && !is_over(member->state.phase)) return {};
@@ -410,6 +411,7 @@ Result<void> Fleet::request(const std::string& name, AnchorRequest::What what) {
 
 Result<void> Fleet::stop(const std::string& name) {
   Member* member = find(name);
+  if (member != nullptr) member->told_to_stop = true;
   if (member != nullptr && unowned(*member)) take_over(*member);
   if (member != nullptr && std::exchange(member->waits, false) && !member->seen)
     member->state.phase = Phase::stopped;
@@ -421,6 +423,7 @@ Result<void> Fleet::restart(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "restart '" + name + "': no such service");
   if (!member->link) return start(name);
+  member->told_to_stop = false;
   return request(name, AnchorRequest::What::restart);
 }
 

@@ -163,6 +163,18 @@ def test_a_service_lives_again_although_its_anchor_died(gw, doomed):
     assert gw.service("sleeper")["memory_proof"] != "held"  # nobody saw memory that could be held
 
 
+def test_what_was_told_to_stop_is_not_started_again_because_its_anchor_died(gw):
+    gw.configure(SLEEPER)
+    for _ in range(12):
+        assert gw("up").returncode == 0
+        doomed = replica_of(gw, "sleeper")
+        os.kill(doomed["anchor_pid"], signal.SIGKILL)
+        os.kill(doomed["main_pid"], signal.SIGKILL)
+        assert gw("down").returncode == 0
+        # One that came to take the tree over may just be finding that there is none.
+        wait_for(lambda: not gw.anchors(), 5, "it stays stopped")
+
+
 def test_an_order_that_its_anchor_never_read_is_given_to_the_next(gw):
     gw.configure(SLEEPER)
     assert gw("up").returncode == 0
