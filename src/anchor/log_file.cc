@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
 #include <ctime>
+
+#include "os/clock.h"
 
 namespace gpuward::anchor {
 namespace {
@@ -40,6 +43,31 @@ Result<os::Fd> open_folder(const std::string& path) {
   if (slash >= sizeof folder) return fail(error_from(ENAMETOOLONG, "open the folder of", path));
   if (slash != 0) path.copy(folder, slash);
   return os::Fd::open(folder, O_PATH | O_DIRECTORY);
+}
+
+// By the calendar of the library: gmtime_r(3) looks for a time zone first, which allocates.
+Text<32> time_text(WallTime time) {
+  const auto ms = std::chrono::floor<std::chrono::milliseconds>(time);
+  const auto day = std::chrono::floor<std::chrono::days>(ms);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss clock(ms - day);
+  Text<32> text;
+  const auto number = [&](long long value, int digits, char after) {
+    for (long long most = digits == 4   ? 1000
+                          : digits == 3 ? 100
+                                        : 10;
+         most > value && most > 1; most /= 10)
+      text.append('0');
+    text.append_number(value).append(after);
+  };
+  number(static_cast<int>(date.year()), 4, '-');
+  number(static_cast<unsigned>(date.month()), 2, '-');
+  number(static_cast<unsigned>(date.day()), 2, 'T');
+  number(clock.hours().count(), 2, ':');
+  number(clock.minutes().count(), 2, ':');
+  number(clock.seconds().count(), 2, '.');
+  number(clock.subseconds().count(), 3, 'Z');
+  return text.append(' ');
 }
 
 }  // namespace
@@ -157,8 +185,10 @@ void LogFile::lose(std::string_view text, bool by_rate) {
 
 bool LogFile::tell_loss() {
   if (loss_.bytes == 0) return true;
-  Text<200> notice(at_line_start_ ? "[gpuward] " : "\n[gpuward] ");
-  notice.append_number(static_cast<long long>(loss_.lines))
+  Text<200> notice(at_line_start_ ? "" : "\n");
+  if (policy_.times) notice.append(time_text(os::wall_now()));
+  notice.append("[gpuward] ")
+      .append_number(static_cast<long long>(loss_.lines))
       .append(" lines (")
       .append_number(static_cast<long long>(loss_.bytes))
       .append(" bytes) of output are missing here: ")
@@ -187,6 +217,42 @@ bool LogFile::append(std::string_view text) {
   return true;
 }
 
+// The lines of one piece have one time, and go out together.
+bool LogFile::append_with_times(std::string_view text) {
+  const auto time = time_text(os::wall_now());
+  std::array<char, 4096> staged;
+  std::size_t size = 0;
+  const auto flush = [&] {
+    const bool done = append({staged.data(), size});
+    size = 0;
+    return done;
+  };
+  while (!text.empty()) {
+    const bool begins = size == 0 ? at_line_start_ : staged[size - 1] == '\n';
+    if (staged.size() - size <= kTimeSize) {
+      if (!flush()) break;
+      continue;
+    }
+    if (begins) size += time.view().copy(staged.data() + size, kTimeSize);
+    const auto feed = text.find('\n');
+    const auto line = text.substr(0, feed == text.npos ? feed : feed + 1);
+    const std::size_t taken = line.copy(staged.data() + size, staged.size() - size);
+    size += taken;
+    text.remove_prefix(taken);
+  }
+  if (text.empty()) return flush();
+  lose(text, false);
+  return false;
+}
+
+std::uint64_t LogFile::end_before(std::string_view tail) const {
+  std::uint64_t after = tail.size();
+  if (policy_.times && !tail.empty())
+    after += kTimeSize *
+             static_cast<std::uint64_t>(std::ranges::count(tail.substr(0, tail.size() - 1), '\n'));
+  return size_ - std::min(size_, after);
+}
+
 void LogFile::write(std::string_view text, Instant now) {
   if (text.empty()) return;
   reopen_if_moved(now);
@@ -202,7 +268,8 @@ void LogFile::write(std::string_view text, Instant now) {
   const std::size_t count = allowed(text, now);
   if (count != 0) {
     (void)tell_loss();
-    (void)append(text.substr(0, count));
+    const auto now_written = text.substr(0, count);
+    (void)(policy_.times ? append_with_times(now_written) : append(now_written));
   }
   if (count < text.size()) lose(text.substr(count), true);
 }

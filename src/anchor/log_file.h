@@ -19,6 +19,9 @@ namespace gpuward::anchor {
 /// in open().
 class LogFile {
  public:
+  /// Of the time in front of a line, "2026-01-31T09:30:00.123Z ".
+  static constexpr std::size_t kTimeSize = 25;
+
   /// @p path is absolute. Errors: EINVAL for a FIFO, which could be waited on; as open(2).
   static Result<LogFile> open(const std::string& path, const LogPolicy& policy);
 
@@ -26,8 +29,8 @@ class LogFile {
   void write(std::string_view text, Instant now);
   /// Says in the log what is missing in it; true when nothing is any more.
   bool tell_loss();
-  /// Of the present file.
-  std::uint64_t size() const { return size_; }
+  /// Where the present file's byte stands that @p tail, the last that was written, follows.
+  std::uint64_t end_before(std::string_view tail) const;
   /// Not written so far, for want of space or by the rate.
   std::uint64_t lost_bytes() const { return lost_total_; }
 
@@ -45,6 +48,7 @@ class LogFile {
   std::size_t allowed(std::string_view text, Instant now);
   void lose(std::string_view text, bool by_rate);
   bool append(std::string_view text);
+  bool append_with_times(std::string_view text);
 
   LogPolicy policy_;
   std::string path_;

@@ -80,9 +80,10 @@ void LogPump::write(std::string_view text, LogScan& scan) {
   const auto feed = text.rfind('\n', at - 1);
   const std::size_t begin = feed == text.npos ? 0 : feed + 1;
   const auto line = text.substr(begin, text.find('\n', at) - begin);
-  const bool whole = log_.lost_bytes() == lost && log_.size() >= text.size();
-  alarm_place_.begin = whole ? log_.size() - text.size() + begin : 0;
-  alarm_place_.end = whole ? alarm_place_.begin + line.size() : 0;
+  const auto end = log_.end_before(text.substr(begin + line.size()));
+  const bool whole = log_.lost_bytes() == lost && end >= line.size();
+  alarm_place_.begin = whole ? end - line.size() : 0;
+  alarm_place_.end = whole ? end : 0;
   alarm_place_.hash = fnv1a(line);
 }
 

@@ -73,7 +73,7 @@ constexpr std::array kReadyKeys =
 constexpr std::array kLiveKeys =
     std::to_array<Key>({{"http", {}}, {"notify", {}}, {"every", {}}, {"failures", {}}});
 constexpr std::array kLogKeys =
-    std::to_array<Key>({{"size", {}}, {"age", {}}, {"total", {}}, {"rate", {}}});
+    std::to_array<Key>({{"size", {}}, {"age", {}}, {"total", {}}, {"rate", {}}, {"times", {}}});
 constexpr std::array kLimitKeys = std::to_array<Key>({{"core", {}},
                                                       {"nofile", {}},
                                                       {"nproc", {}},

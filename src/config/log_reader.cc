@@ -21,6 +21,7 @@ void read_log(TableReader& service, LogPolicy& log) {
   service.bytes(*table, "log", "total", kSize, log.total);
   service.bytes(*table, "log", "rate", kRate, log.rate, "/s");
   service.duration(*table, "log", "age", kAge, log.age);
+  service.truth(*table, "log", "times", log.times);
   if (log.total.count >= log.size.count) return;
   const bool at_total = table->find("total") != nullptr;
   service.add(service.origin().of(at_total ? "log.total" : "log.size"),

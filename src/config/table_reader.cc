@@ -88,6 +88,15 @@ void TableReader::truth(std::string_view key, bool& into) {
   into = entry->value.truth;
 }
 
+void TableReader::truth(const Node& table, std::string_view name, std::string_view key,
+                        bool& into) {
+  const Entry* entry = table.find(key);
+  if (entry == nullptr) return;
+  if (entry->value.kind != Kind::boolean)
+    return wrong_type(entry->value, std::string(name) + "." + std::string(key), "true or false");
+  into = entry->value.truth;
+}
+
 const Node* TableReader::subtable(std::string_view key, std::string expected) {
   const Entry* entry = table_.find(key);
   if (entry == nullptr) return nullptr;

@@ -61,8 +61,9 @@ class TableReader {
   }
   /// An integer at @p key; absent when it is not written or wrong.
   std::optional<int> whole_number(std::string_view key, int low, int high);
-  /// Reads true or false at @p key, if written, into @p into.
+  /// Reads true or false at @p key, if written, into @p into; likewise below the table @p name.
   void truth(std::string_view key, bool& into);
+  void truth(const Node& table, std::string_view name, std::string_view key, bool& into);
 
   /// The table at @p key with its keys checked, or null when it is absent or none.
   const Node* subtable(std::string_view key, std::string expected);

@@ -159,7 +159,7 @@ void fields(A& a, ExitStatus& v) {
 }
 template <class A>
 void fields(A& a, LogPolicy& v) {
-  a(1, v.size), a(2, v.age), a(3, v.total), a(4, v.rate);
+  a(1, v.size), a(2, v.age), a(3, v.total), a(4, v.rate), a(5, v.times);
 }
 template <class A>
 void fields(A& a, Limit& v) {

@@ -153,6 +153,7 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("log.total", to_string(before.log.total), to_string(after.log.total), Effect::live);
   c.time("log.age", before.log.age, after.log.age);
   c.field("log.rate", rate_text(before.log.rate), rate_text(after.log.rate), Effect::live);
+  c.field("log.times", truth(before.log.times), truth(after.log.times), Effect::live);
   c.field("rights", rights_text(before.rights), rights_text(after.rights), Effect::restart);
   limits(c, before.limits, after.limits);
   c.field("private_tmp", truth(before.private_tmp), truth(after.private_tmp), Effect::restart);

@@ -83,6 +83,7 @@ struct LogPolicy {
   std::chrono::milliseconds age{std::chrono::days(14)};
   Bytes total{1ULL << 30};  ///< of all its files together
   Bytes rate;               ///< bytes in a second; 0: no limit
+  bool times = false;       ///< each line begins with the time at which it came
   friend bool operator==(const LogPolicy&, const LogPolicy&) = default;
 };
 

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <regex>
 #include <string>
 
 namespace gpuward::anchor {
@@ -70,6 +71,46 @@ TEST_F(LogFileTest, KeepsTheNewestWithinTheTotal) {
   EXPECT_EQ(text(2), "line 6 ....\n");
   EXPECT_EQ(text(3), "line 5 ....\n");
   EXPECT_EQ(text(4), "(none)");
+}
+
+// "2026-01-31T09:30:00.123Z " in front of each line of @p text, as "T ".
+std::string without_times(const std::string& text) {
+  static const std::regex time(R"((^|\n)20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ )");
+  return std::regex_replace(text, time, "$1T ");
+}
+
+TEST_F(LogFileTest, EachLineMayBeginWithItsTime) {
+  auto with_times = policy(1_MiB, 10_MiB);
+  with_times.times = true;
+  auto log = open(with_times);
+  log.write("one\ntwo", now_);
+  log.write(" goes on\n\nlast\n", now_);
+  EXPECT_EQ(without_times(text()), "T one\nT two goes on\nT \nT last\n");
+}
+
+TEST_F(LogFileTest, TimesStandWhereverALongPieceIsCut) {
+  auto with_times = policy(1_MiB, 10_MiB);
+  with_times.times = true;
+  auto log = open(with_times);
+  std::string all;
+  for (int n = 0; n < 3000; ++n) all += "line " + std::to_string(n) + "\n";
+  log.write(all + std::string(9000, 'x') + "\n", now_);
+  std::string expected;
+  for (int n = 0; n < 3000; ++n) expected += "T line " + std::to_string(n) + "\n";
+  EXPECT_EQ(without_times(text()), expected + "T " + std::string(9000, 'x') + "\n");
+  EXPECT_EQ(log.lost_bytes(), 0U);
+}
+
+TEST_F(LogFileTest, KnowsWhereALineEndsThatOthersFollow) {
+  for (const bool times : {false, true}) {
+    auto chosen = policy(1_MiB, 10_MiB);
+    chosen.times = times;
+    ::unlink(path().c_str());
+    auto log = open(chosen);
+    log.write("before\nthe line\nafter\nmore", now_);
+    const auto end = log.end_before("\nafter\nmore");
+    EXPECT_EQ(text().substr(end - 8, 8), "the line") << times;
+  }
 }
 
 TEST_F(LogFileTest, WhatIsTooOldGoesAtTheNextBeginning) {

@@ -123,6 +123,7 @@ command = ["sh", "-c", "echo 'CUDA out of memory: {marker}'; echo 'Traceback (mo
 env = {{ KEY = "{marker}" }}
 env_file = "{gw.home}/secrets.env"
 backoff = {{ first = "50ms" }}
+log = {{ times = true }}
 """)
     found = wait_for(lambda: (e := events(gw, "talker")) and names(e).count("starting") > 1 and e)
     alarm = find(found, "alarm")
