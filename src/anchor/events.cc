@@ -7,8 +7,7 @@
 namespace gpuward::anchor {
 
 void Anchor::note_event(JournalEntry& entry) {
-  entry.generation =
-      entry.receipt.generation != 0 ? entry.receipt.generation : life_.generation;
+  entry.generation = entry.receipt.generation != 0 ? entry.receipt.generation : life_.generation;
   if (auto written = journal_.append(dir_, entry); !written)
     note_failure("the journal could not be written", written.error());
 }
@@ -43,9 +42,11 @@ void Anchor::note_phase(Phase before, Phase now) {
       return note_event(EventKind::ready, state_.ready_evidence);
     case Phase::backing_off:
       text.append("failure ").append_number(life_.failures).append(" in a row");
+      if (state_.limits.kills != 0)
+        text.append("; ").append(describe_kills(state_.limits, plan_.limits));
       return note_event(EventKind::backing_off, text);
     case Phase::failed:
-      return note_event(EventKind::failed);
+      return note_event(EventKind::failed, describe_kills(state_.limits, plan_.limits));
     case Phase::stopped:
       return note_event(EventKind::stopped);
     case Phase::unkillable:

@@ -252,8 +252,11 @@ void Fleet::take_over(Member& member) {
   member.state = record->state;
   member.seen = true;
   if (control::anchor_lives(member.folder) && connect(member)) return;
-  if (!control::tree_lives(member.folder, member.state))
-    return control::remove_empty_group(home_, member.folder);
+  if (!control::tree_lives(member.folder, member.state)) {
+    // An anchor that came to its end has left nothing.
+    if (!is_over(member.state.phase)) control::remove_empty_group(home_, member.folder);
+    return;
+  }
   clerk_.note(EventKind::adoption, member.folder.service,
               "its anchor, pid " + std::to_string(member.state.anchor.pid.number) +
                   ", has died and its tree lives");
