@@ -25,6 +25,7 @@ namespace gpuward::cli {
 namespace {
 
 constexpr auto kAnswerWithin = std::chrono::seconds(5);
+constexpr auto kLeavesWithin = std::chrono::seconds(10);
 constexpr int kAskAgainMs = 5000;
 constexpr int kBeginsWithinMs = 30'000;
 
@@ -126,6 +127,9 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
     for (const auto& outcome : answer->outcomes)
       if (outcome.exit_code != 0)
         std::fprintf(stderr, "gpuward: %s: %s\n", outcome.service.c_str(), outcome.text.c_str());
+  // Once it has closed its doors it still writes the end of the ledger; then its socket closes.
+  if (what == WardenRequest::What::down && !connect_warden(*home))
+    (void)channel->receive(os::now() + kLeavesWithin);
   return answer->exit_code;
 }
 
