@@ -73,8 +73,8 @@ void Anchor::note_alarm() {
 
 void Anchor::note_loss() {
   Text<200> text;
-  text.append_number(static_cast<long long>(lost_before_ + log_.lost_bytes()))
-      .append(" bytes of output so far");
+  const std::uint64_t lost = lost_before_ + log_.lost_bytes();
+  text.append_number(static_cast<long long>(lost)).append(" bytes of output so far");
   note_event(EventKind::log_lost, text);
 }
 

@@ -61,7 +61,7 @@ Result<bool> Statement::step() {
   }
   auto error = error_of(sqlite3_db_handle(handle_.get()), "use the ledger");
   sqlite3_reset(handle_.get());
-  return fail(std::move(error));
+  return fail(error);
 }
 
 Result<void> Statement::run() {

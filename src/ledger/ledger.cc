@@ -132,7 +132,7 @@ Result<Ledger> Ledger::open_file(const std::string& state) {
   if (*row && check->text(0) != "ok") {
     // As SQLite itself would say it when it came upon the place.
     Error damage(Errc::bad_message, "use the ledger: " + check->text(0));
-    return fail(std::move(damage));
+    return fail(damage);
   }
   check->reset();
   GPUWARD_TRY(ledger.prepare_statements());

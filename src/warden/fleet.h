@@ -47,8 +47,8 @@ class Fleet {
     bool waits = false;             ///< for its turn to be started
     bool coming_up = false;         ///< it was started, and its anchor has not spoken yet
     bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
-    bool told_to_stop = false;      ///< since it was last told to run: whatever becomes of its anchor
-    std::vector<Instant> revived;   ///< when it was started again because its anchor had gone
+    bool told_to_stop = false;  ///< since it was last told to run: whatever becomes of its anchor
+    std::vector<Instant> revived;  ///< when it was started again because its anchor had gone
 
     /// Is its process made of another version than the one configured now?
     bool stale() const { return model && is_older_than(*model); }

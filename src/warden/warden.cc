@@ -309,7 +309,7 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
     std::fprintf(stderr, "gpuwardd: %s, ignoring\n", found.error().message().c_str());
   using What = WardenRequest::What;
   if (request->what == What::plan) return reply(client, reconfigure(true));
-  if (request->what != What::status) return order(client, std::move(*request), who);
+  if (request->what != What::status) return order(client, *request, who);
   WardenAnswer answer;
   answer.status = fleet_.report(request->services);
   for (const auto& name : request->services) {
@@ -322,7 +322,7 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
 }
 
 // What is ordered is on record before it is done.
-void Warden::order(const std::shared_ptr<Link>& client, WardenRequest request,
+void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& request,
                    const os::Peer& who) {
   using What = WardenRequest::What;
   auto entries = orders_of(request, control::actor_of(who));
@@ -330,6 +330,7 @@ void Warden::order(const std::shared_ptr<Link>& client, WardenRequest request,
   const std::size_t count = entries.size();
   clerk_.note_before(std::move(entries), [this, client, request, count](std::uint64_t last) {
     std::vector<std::uint64_t> numbers;
+    numbers.reserve(count);
     for (std::size_t n = 0; n < count; ++n)
       numbers.push_back(last == 0 ? 0 : last - (count - 1 - n));
     if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));

@@ -51,7 +51,8 @@ class Warden {
   std::vector<std::string> chosen_files(const std::vector<std::string>& files) const;
   void remember_files() const;
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
-  void order(const std::shared_ptr<Link>& client, WardenRequest request, const os::Peer& who);
+  void order(const std::shared_ptr<Link>& client, const WardenRequest& request,
+             const os::Peer& who);
   void note_outcome(const WardenAnswer& answer, const WardenRequest& request,
                     const std::vector<std::uint64_t>& orders);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,

@@ -239,7 +239,7 @@ TEST_F(LedgerTest, DamageInsideTheFileIsFoundWhenItIsOpened) {
     auto page = os::Fd::open(file(), O_WRONLY);
     ASSERT_TRUE(page);
     const std::string noise(4096, '\xa5');
-    ASSERT_EQ(::pwrite(page->get(), noise.data(), noise.size(), 3 * 4096), 4096);
+    ASSERT_EQ(::pwrite(page->get(), noise.data(), noise.size(), off_t{3} * 4096), 4096);
   }
   ASSERT_EQ(all().back().kind, EventKind::set_aside);
 }

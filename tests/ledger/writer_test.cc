@@ -65,6 +65,7 @@ TEST_F(WriterTest, ManyThreadsMayAdd) {
   {
     Writer writer(settings());
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int t = 0; t < 4; ++t)
       threads.emplace_back([&] {
         for (int n = 0; n < 100; ++n) writer.add({entry()});
@@ -101,6 +102,7 @@ TEST_F(WriterTest, ALedgerThatCannotBeWrittenHoldsNobodyUp) {
 TEST_F(WriterTest, TheHeadGoesToSyslog) {
   const std::string path = folder_.path() + "/log";
   const os::Fd log = os::Fd::take(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_TRUE(log);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
