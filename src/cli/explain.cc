@@ -30,6 +30,7 @@ class Explainer {
   Explainer(const LaunchPlan& plan, const AnchorState& state) : plan_(plan), state_(state) {}
 
   std::vector<Change> changes() {
+    order();
     place();
     streams();
     environment();
@@ -45,6 +46,20 @@ class Explainer {
            const char* results = "no") {
     changes_.push_back(
         {std::move(what), std::move(value), std::move(why), std::move(undo), results});
+  }
+
+  void order() {
+    const auto list = [](const std::vector<std::string>& names) {
+      std::string text;
+      for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+      return text;
+    };
+    if (!plan_.needs.empty())
+      add("started after", list(plan_.needs) + ": only once ready, and together with it",
+          "'requires'", "no 'requires'");
+    if (!plan_.after.empty())
+      add("started after", list(plan_.after) + ": once ready or failed, if wanted at all",
+          "'after'", "no 'after'");
   }
 
   void place() {

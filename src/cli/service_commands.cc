@@ -13,6 +13,7 @@
 #include "cli/json.h"
 #include "cli/memory_by_looks.h"
 #include "cli/receipt.h"
+#include "cli/stop_order.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
 #include "control/anchors.h"
@@ -225,7 +226,14 @@ int stop_without_warden(const control::Home& home, const ServiceOptions& options
   int code = 0;
   std::vector<NamedReceipt> receipts;
   control::HomeGroups groups;
-  for (const auto& name : options.services) {
+  const StartLinks links = recorded_links(*folders);
+  for (const auto& name : in_start_order(links, options.services) | std::views::reverse) {
+    const auto left = left_without(links, *folders, name, options.services);
+    if (!left.empty()) {
+      std::fprintf(stderr, "gpuward: %s: %s\n", name.c_str(), not_stopped_text(name, left).c_str());
+      code = std::max(code, kFailed);
+      continue;
+    }
     auto folder = std::ranges::find(*folders, name, &control::AnchorFolder::service);
     const auto lost = control::lost_tree(
         home, folder == folders->end() ? control::anchor_folder(home, name, 0) : *folder, groups);

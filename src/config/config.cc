@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "config/keys.h"
+#include "config/links.h"
 #include "config/report.h"
 #include "config/service_reader.h"
 #include "config/tree.h"
@@ -55,14 +56,6 @@ void take_top_level(const Entry& entry, Report& report, const Resolver& resolver
   for (const Entry& service : entry.value.entries) take_service(service, report, resolver, into);
 }
 
-// Moves the service out of `services`: it turned out to collide with another.
-void mark_broken(Parsed& parsed, std::string_view name) {
-  const auto found = std::ranges::find(parsed.services, name, &ServiceModel::name);
-  if (found == parsed.services.end()) return;
-  parsed.broken.push_back(std::move(*found));
-  parsed.services.erase(found);
-}
-
 // Things of the machine that only one service can have, and who asked for them first.
 class Claims {
  public:
@@ -107,8 +100,10 @@ Parsed parse_one(std::string_view text, std::string_view file_name, const Resolv
   Report report(file_name, text);
   if (text.size() > kLargestFile) {
     report.add(report.place(0, 0), "the file is larger than 1 MiB");
+    parsed.partial = true;
   } else if (auto tree = read_toml(text, report); !tree) {
     parsed.problems.push_back(std::move(tree).error());
+    parsed.partial = true;
     return parsed;
   } else {
     for (const Entry& entry : tree->entries) take_top_level(entry, report, resolver, parsed);
@@ -119,6 +114,7 @@ Parsed parse_one(std::string_view text, std::string_view file_name, const Resolv
 
 void merge(Parsed from, Parsed& into) {
   std::ranges::move(from.problems, std::back_inserter(into.problems));
+  into.partial |= from.partial;
   const auto take = [&](std::vector<ServiceModel>& services, std::vector<ServiceModel>& list) {
     for (ServiceModel& service : services) {
       Origin& origin = from.origins[service.name];
@@ -141,6 +137,17 @@ void merge(Parsed from, Parsed& into) {
 
 }  // namespace
 
+void mark_broken(Parsed& parsed, std::string_view name) {
+  const auto found = std::ranges::find(parsed.services, name, &ServiceModel::name);
+  if (found == parsed.services.end()) return;
+  parsed.broken.push_back(std::move(*found));
+  parsed.services.erase(found);
+}
+
+std::string link_key(std::string_view key, std::string_view service) {
+  return std::string(key) + "[" + std::string(service) + "]";
+}
+
 const Place& Origin::of(std::string_view key) const {
   const auto found = keys.find(key);
   return found == keys.end() ? name : found->second;
@@ -149,6 +156,7 @@ const Place& Origin::of(std::string_view key) const {
 Parsed parse(std::string_view text, std::string_view file_name, const Resolver& resolver) {
   Parsed parsed = parse_one(text, file_name, resolver);
   Claims(parsed).check();
+  check_links(parsed);
   const std::string file(file_name);
   sort_by_place(parsed.problems, {&file, 1});
   return parsed;
@@ -163,6 +171,7 @@ Parsed load_files(std::span<const fs::path> paths) {
     if (!text) {
       all.problems.push_back(
           {path.string(), 0, 0, "cannot read: " + text.error().code.message(), {}, {}});
+      all.partial = true;
       continue;
     }
     std::error_code code;
@@ -172,6 +181,7 @@ Parsed load_files(std::span<const fs::path> paths) {
     merge(std::move(one), all);
   }
   Claims(all).check();
+  check_links(all);
   sort_by_place(all.problems, files);
   return all;
 }

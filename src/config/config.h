@@ -17,6 +17,9 @@
 /// here.
 namespace gpuward::config {
 
+/// In Origin::keys, where a list of other services names @p service: "after[db]".
+std::string link_key(std::string_view key, std::string_view service);
+
 /// What parsing needs from outside: files it is pointed to, and where relative paths begin.
 struct Resolver {
   /// Reads a whole file, for env_file.
@@ -42,6 +45,8 @@ struct Parsed {
   std::vector<ServiceModel> broken;
   /// Every problem, sorted by place; those of an env_file follow the file that names it.
   std::vector<Problem> problems;
+  /// A file could not be read or has a syntax error: there may be more services.
+  bool partial = false;
   /// By service name, for both lists.
   std::map<std::string, Origin, std::less<>> origins;
 };

@@ -84,6 +84,8 @@ class ServiceReader : private TableReader {
     read_tree_limits(*this, model().limits);
     truth("private_tmp", model().private_tmp);
     truth("autostart", model().autostart);
+    links("after", model().after);
+    links("requires", model().needs);
     ready();
     live();
     size();
@@ -260,6 +262,23 @@ class ServiceReader : private TableReader {
                     ") is longer than 'backoff.max' (" + to_string(backoff.max) +
                     (at_max ? ")" : ", the default)"),
                 "first <= max");
+  }
+
+  // Names of other services; whether there are such is known when every file was read.
+  void links(std::string_view key, std::vector<std::string>& into) {
+    const std::string expected = R"(a list of services: ["db"])";
+    words(key, expected, [&](const Node& node, const std::string& name) {
+      if (!is_service_name(name))
+        report_.add(node.place, in_quotes(name) + " cannot be the name of a service", expected);
+      else if (std::ranges::find(into, name) != into.end())
+        report_.add(node.place, in_quotes(key) + " names " + in_quotes(name) + " twice");
+      else if (name == model().name)
+        report_.add(node.place, "service " + in_quotes(name) + " names itself in " + in_quotes(key),
+                    "another service");
+      else
+        into.push_back(name);
+      draft_.origin.keys.try_emplace(link_key(key, name), node.place);
+    });
   }
 
   void ready() {

@@ -151,6 +151,8 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.pid_file = absolute(service.pid_file, plan.directory);
   plan.log = service.log;
   plan.mark = process_mark(service);
+  plan.after = service.after;
+  plan.needs = service.needs;
   plan.log_file =
       home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
 

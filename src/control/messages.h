@@ -187,6 +187,7 @@ void fields(A& a, LaunchPlan& v) {
   a(13, v.cgroup_name), a(16, v.live), a(17, v.log), a(18, v.rights),
       a(19, v.mark);  // 14 and 15 were used once
   a(20, v.limits), a(21, v.temp_folder);
+  a(25, v.after), a(26, v.needs);
 }
 template <class A>
 void fields(A& a, Survivor& v) {

@@ -42,8 +42,10 @@ struct LaunchPlan {
   LaunchRights rights;
   TreeLimits limits;
   std::string temp_folder;  ///< absolute, the tree's own and emptied by its anchor; empty: none
-  std::uint64_t mark = 0;   ///< process_mark() of the service it was made of; 0: not known
-  std::string cgroup_name;  ///< name of its own group below the place found at start
+  std::vector<std::string> after;  ///< as the service was written when it started
+  std::vector<std::string> needs;  ///< likewise
+  std::uint64_t mark = 0;          ///< process_mark() of the service it was made of; 0: not known
+  std::string cgroup_name;         ///< name of its own group below the place found at start
 };
 
 /// What a line in a log tells of the GPU, the least bad first. Never the line itself (harm.md 11).

@@ -159,6 +159,8 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("private_tmp", truth(before.private_tmp), truth(after.private_tmp), Effect::restart);
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
   c.field("autostart", truth(before.autostart), truth(after.autostart), Effect::live);
+  c.field("after", or_none(words(before.after)), or_none(words(after.after)), Effect::live);
+  c.field("requires", or_none(words(before.needs)), or_none(words(after.needs)), Effect::live);
   return c.changes;
 }
 

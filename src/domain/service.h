@@ -120,6 +120,9 @@ struct ServiceModel {
   bool private_tmp = false;  ///< a temp folder of its own, by TMPDIR, TEMP and TMP
   std::string pid_file;      ///< main's pid for old scripts; empty for none. Never read by gpuward
   bool autostart = true;
+  std::vector<std::string> after;  ///< it starts when these are ready or have failed
+  std::vector<std::string>
+      needs;  ///< key `requires`: it starts when these are ready, and with them
 
   friend bool operator==(const ServiceModel&, const ServiceModel&) = default;
 };

@@ -335,6 +335,20 @@ void Fleet::witness(Member& member) {
   (void)member.link->send(held);
 }
 
+StartLinks Fleet::links() const {
+  StartLinks all;
+  for (const auto& [name, member] : members_) {
+    if (!member.model) continue;
+    auto links = links_of(member.model->needs, member.model->after);
+    if (!links.empty()) all[name] = std::move(links);
+  }
+  return all;
+}
+
+void Fleet::forget_held_back() {
+  for (auto& [name, member] : members_) member.held_back.clear();
+}
+
 Result<void> Fleet::start(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "start '" + name + "': no such service");
@@ -440,7 +454,10 @@ StatusReport Fleet::report(const std::vector<std::string>& names) const {
     if (member.seen)
       views.push_back({member.folder, member.plan, member.state, member.alive, member.silent(now)});
     auto service = control::report_on(name, views, gpu_, now);
-    if (!member.trouble.empty() && !member.alive) {
+    if (!member.held_back.empty() && !member.alive) {
+      service.verdict = Verdict::starting;
+      service.sentence = member.held_back;
+    } else if (!member.trouble.empty() && !member.alive) {
       service.verdict = Verdict::failed;
       service.sentence = member.trouble;
     }

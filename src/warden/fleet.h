@@ -15,6 +15,7 @@
 #include "control/observe.h"
 #include "domain/change.h"
 #include "domain/memory_proof.h"
+#include "domain/order.h"
 #include "domain/report.h"
 #include "domain/service.h"
 #include "warden/clerk.h"
@@ -48,6 +49,9 @@ class Fleet {
     bool coming_up = false;         ///< it was started, and its anchor has not spoken yet
     bool adopting = false;          ///< it was started to take a tree over and has not spoken yet
     bool told_to_stop = false;  ///< since it was last told to run: whatever becomes of its anchor
+    std::string held_back;  ///< "waits for db": an operation holds its start back; empty: none does
+    bool held_by_retry = false;    ///< what it waits for has failed, and is tried again
+    std::uint32_t withdrawn = 0;   ///< orders to stop so far: a start held back before is off
     std::vector<Instant> revived;  ///< when it was started again because its anchor had gone
 
     /// Is its process made of another version than the one configured now?
@@ -83,6 +87,11 @@ class Fleet {
   std::string unknown(const std::string& name) const;
   /// Why nobody can lead what may live of @p member: its record is lost. Asked anew each time.
   std::optional<std::string> lost(const Member& member) const;
+
+  /// What starts after what, by the configuration of now.
+  StartLinks links() const;
+  /// Before the operations are asked again: each says anew what it holds back.
+  void forget_held_back();
 
   /// Starts @p name unless it runs already. Errors are also kept in Member::trouble.
   Result<void> start(const std::string& name);

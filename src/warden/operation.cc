@@ -16,32 +16,34 @@ std::string sentence(const Reason& reason, const char* otherwise) {
 }  // namespace
 
 void Operation::begin(Fleet& fleet) {
+  links_ = fleet.links();
+  if (starts()) add_needed(fleet);
+  services_ = in_start_order(links_, std::move(services_));
+  if (stops()) std::ranges::reverse(services_);
+  for (const auto& name : services_)
+    if (const auto links = links_.find(name); links != links_.end())
+      for (const auto& link : links->second) followers_[link.to].push_back(name);
   for (const auto& name : services_) {
-    const auto* member = fleet.find(name);
+    auto* member = fleet.find(name);
     if (member == nullptr) {
       outcomes_[name] = {name, kFailed, fleet.unknown(name)};
       continue;
     }
     receipt_before_[name] = member->state.receipt.at_unix_ms;
-    Result<void> begun;
-    switch (what_) {
-      case What::start:
-      case What::start_autostart:
-      case What::restart:
-        begun = order_start(fleet, name, *member);
-        break;
-      case What::stop:
-      case What::down:
-        begun = order_stop(fleet, name, *member);
-        break;
-      case What::wait_autostart:
-      case What::status:  // these three are no operations
-      case What::plan:
-      case What::reload:
-        break;
-    }
-    if (!begun) outcomes_[name] = {name, kFailed, begun.error().message()};
+    if (what_ == What::stop) refuse_if_needed(fleet, name);
+    if (outcomes_.contains(name)) continue;
+    if (stops()) ++member->withdrawn;
+    withdrawn_[name] = member->withdrawn;
+    if (starts() || stops()) held_.insert(name);
   }
+}
+
+Result<void> Operation::order(Fleet& fleet, const std::string& name, const Fleet::Member& member) {
+  if (stops()) return order_stop(fleet, name, member);
+  if (!of_the_warden_) return order_start(fleet, name, member);
+  if (pace_ == Pace::at_once) return fleet.start(name);
+  fleet.start_soon(name);
+  return {};
 }
 
 Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
@@ -51,12 +53,12 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
     orders_.erase(name);
     const bool unowned =
         member.seen && !is_over(state.phase) && control::tree_lives(member.folder, state);
-    if (!unowned && member.model && what_ != What::restart) {
+    if (!unowned && member.model && !restarts(name)) {
       fleet.start_soon(name);
       return {};
     }
     auto started = fleet.start(name);
-    if (!started || !unowned || what_ != What::restart) return started;
+    if (!started || !unowned || !restarts(name)) return started;
   }
   Order order{member.connections, state.restart_orders, state.generation, state.tree_variable};
   order.after_end = state.stop_asked || is_over(state.phase);
@@ -64,11 +66,11 @@ Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
   const bool up = state.phase == Phase::starting || state.phase == Phase::ready;
   // Its end may not have been told yet.
   const bool down = !up || (state.main && !os::lives(state.main));
-  order.restart = what_ == What::restart || down;
+  order.restart = restarts(name) || down;
   // Its anchor would start the old version again: it ends for good, and a new one begins.
-  if (what_ == What::restart && member.stale()) order.after_end = true;
+  if (restarts(name) && member.stale()) order.after_end = true;
   orders_[name] = order;
-  if (member.stale() && what_ == What::restart) return fleet.stop(name);
+  if (member.stale() && restarts(name)) return fleet.stop(name);
   return order.restart && !order.after_end ? fleet.restart(name) : Result<void>{};
 }
 
@@ -82,9 +84,8 @@ Result<void> Operation::order_stop(Fleet& fleet, const std::string& name,
 }
 
 bool Operation::heard(const Order& order, const AnchorState& state) const {
-  const bool stops = what_ == What::stop || what_ == What::down;
-  return stops ? state.stop_asked || is_over(state.phase)
-               : !order.restart || state.restart_orders > order.restart_orders;
+  return stops() ? state.stop_asked || is_over(state.phase)
+                 : !order.restart || state.restart_orders > order.restart_orders;
 }
 
 // Gives the order once more where it was lost: its anchor died before it read it, or had already
@@ -93,13 +94,12 @@ Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
                                     const Fleet::Member& member) {
   const auto at = orders_.find(name);
   if (at == orders_.end()) return {};
-  const bool stops = what_ == What::stop || what_ == What::down;
   Order& order = at->second;
   if (member.alive) {
     const bool other = member.connections != order.connection;
     if (!other || !member.heard) return {};
     order.connection = member.connections;
-    if (stops && !order.tree.empty() && order.tree != member.state.tree_variable) {
+    if (stops() && !order.tree.empty() && order.tree != member.state.tree_variable) {
       outcomes_[name] = {name, kDone, "stopped, and started again by another order", false};
       return {};
     }
@@ -111,10 +111,10 @@ Result<void> Operation::order_again(Fleet& fleet, const std::string& name,
     // Told again; what this anchor obeyed before is its own.
     order.restart_orders = member.state.restart_orders;
     order.generation = member.state.generation;
-    return stops ? fleet.stop(name) : fleet.restart(name);
+    return stops() ? fleet.stop(name) : fleet.restart(name);
   }
   const bool too_late = is_over(member.state.phase) && !heard(order, member.state);
-  if (stops || !(order.after_end || too_late)) return {};
+  if (stops() || !(order.after_end || too_late)) return {};
   orders_.erase(at);
   // The receipt of this end goes with its anchor: the next one has none of it.
   unproven_[name] = why_not_proven(member.state, member.plan);
@@ -159,7 +159,7 @@ ServiceOutcome Operation::judge_ready(const std::string& name, const Fleet::Memb
   const std::string why = other != unproven_.end() ? other->second
                           : ended                  ? std::string(why_not_proven(state, member.plan))
                                                    : "";
-  if (what_ == What::restart && !why.empty())
+  if (restarts(name) && !why.empty())
     return {name, kNotProven, "ready, but the end of what ran before is not proven: " + why};
   if (member.stale())
     return {name, kDone,
@@ -189,29 +189,41 @@ std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const st
       code == 0 ? "stopped" : "not proven: " + std::string(why_not_proven(state, member.plan))};
 }
 
+std::optional<ServiceOutcome> Operation::judge(const Fleet& fleet, const std::string& name,
+                                               const Fleet::Member& member, Instant now) const {
+  if (held_.contains(name)) return std::nullopt;
+  if (stops()) return judge_stop(fleet, name, member);
+  if (member.waits) return std::nullopt;
+  if (member.silent(now)) return ServiceOutcome{name, kFailed, "its anchor does not answer"};
+  if (!member.alive && !member.held_back.empty()) {  // held back by another operation
+    if (!member.held_by_retry) return std::nullopt;
+    return ServiceOutcome{name, kFailed, "not started yet: it " + member.held_back};
+  }
+  // Until its anchor is heard, what is known of it is its record.
+  return !member.alive || member.heard ? judge_start(name, member) : std::nullopt;
+}
+
+ServiceOutcome Operation::too_late(const std::string& name, const Fleet::Member& member) const {
+  const std::string late = "not done within the time given";
+  if (!held_.contains(name)) return {name, kTimedOut, late, false};
+  if (stops()) return {name, kTimedOut, late + ": what is stopped before it runs on", false};
+  return {name, kTimedOut, "not started within the time given: it " + member.held_back, false};
+}
+
 bool Operation::done(Fleet& fleet, Instant now) {
   for (const auto& name : services_) {
     if (outcomes_.contains(name)) continue;
-    const auto at = fleet.members().find(name);
-    if (at == fleet.members().end()) {
+    auto* member = fleet.find(name);
+    if (member == nullptr) {
       outcomes_[name] = {name, kFailed, "it is in no configuration file any more", false};
       continue;
     }
-    if (auto again = order_again(fleet, name, at->second); !again)
+    if (held_.contains(name)) take_turn(fleet, name, *member, now);
+    if (auto again = order_again(fleet, name, *member); !again)
       outcomes_[name] = {name, kFailed, again.error().message()};
     if (outcomes_.contains(name)) continue;
-    const bool stopping = what_ == What::stop || what_ == What::down;
-    std::optional<ServiceOutcome> outcome;
-    if (stopping)
-      outcome = judge_stop(fleet, name, at->second);
-    else if (at->second.waits)
-      outcome = std::nullopt;
-    else if (at->second.silent(now))
-      outcome = ServiceOutcome{name, kFailed, "its anchor does not answer"};
-    else if (!at->second.alive || at->second.heard)  // else what is known of it is its record
-      outcome = judge_start(name, at->second);
-    if (!outcome && now >= deadline_)
-      outcome = ServiceOutcome{name, kTimedOut, "not done within the time given"};
+    auto outcome = judge(fleet, name, *member, now);
+    if (!outcome && now >= deadline_) outcome = too_late(name, *member);
     if (outcome) outcomes_[name] = std::move(*outcome);
   }
   return std::ranges::all_of(services_, [&](const auto& name) { return outcomes_.contains(name); });

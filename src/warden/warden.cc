@@ -138,15 +138,13 @@ WardenAnswer Warden::reconfigure(bool only_plan) {
   if (only_plan) return answer;
   choose_autostart(parsed.services);
   fleet_.configure_again(std::move(parsed.services));
-  for (const auto& change : answer.changes) {
-    if (change.kind != ServiceChange::Kind::added ||
-        std::ranges::find(autostart_, change.service) == autostart_.end())
-      continue;
-    auto started = fleet_.start(change.service);
-    if (started) continue;
-    answer.exit_code = kFailed;
-    answer.outcomes.push_back({change.service, kFailed, started.error().message(), false});
-  }
+  std::vector<std::string> added;
+  for (const auto& change : answer.changes)
+    if (change.kind == ServiceChange::Kind::added &&
+        std::ranges::find(autostart_, change.service) != autostart_.end())
+      added.push_back(change.service);
+  answer.outcomes = start_in_order(std::move(added), Operation::Pace::at_once);
+  if (!answer.outcomes.empty()) answer.exit_code = kFailed;
   return answer;
 }
 
@@ -228,10 +226,9 @@ int Warden::run() {
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
     advance();  // once a second: an anchor may have been silent for too long
   });
-  for (const auto& name : autostart_) {
+  for (const auto& name : autostart_)
     clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
-    fleet_.start_soon(name);
-  }
+  (void)start_in_order(autostart_, Operation::Pace::one_by_one);  // status says who could not
   tell_manager("READY=1");
   feed_watchdog();
   loop_.run();
@@ -371,6 +368,38 @@ void Warden::reply(const std::shared_ptr<Link>& client, const WardenAnswer& answ
   if (!client->send(sorry)) client->close();
 }
 
+// What the warden starts by itself: nobody waits for it, and its dependants wait as long as it
+// takes. @return those that could not even be begun.
+std::vector<ServiceOutcome> Warden::start_in_order(std::vector<std::string> names,
+                                                   Operation::Pace pace) {
+  auto operation = Operation::of_the_warden(std::move(names), pace);
+  operation.begin(fleet_);
+  const bool over = operation.done(fleet_, os::now());
+  std::vector<ServiceOutcome> failed;
+  for (const auto& [name, outcome] : operation.outcomes())
+    if (outcome.exit_code != 0) failed.push_back(outcome);
+  if (!over) pending_.push_back({nullptr, std::move(operation), nullptr, {}, {}});
+  return failed;
+}
+
+// How long @p request takes where nothing hangs: one after the other along the links.
+std::chrono::milliseconds Warden::usual_time(const WardenRequest& request,
+                                             const std::vector<std::string>& names) const {
+  using What = WardenRequest::What;
+  const bool stops = request.what == What::stop || request.what == What::down;
+  const auto links = fleet_.links();
+  return longest_chain(links, stops ? names : with_needed(links, names),
+                       [&](const std::string& name) {
+                         const auto at = fleet_.members().find(name);
+                         if (at == fleet_.members().end()) return std::chrono::milliseconds(0);
+                         const auto& model = at->second.model;
+                         const auto& plan = at->second.plan;
+                         const auto within = model ? model->ready.within : plan.ready.within;
+                         const auto grace = model ? model->grace : plan.grace;
+                         return stops ? grace : grace + within;
+                       });
+}
+
 void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
                              std::vector<std::uint64_t> orders) {
   using What = WardenRequest::What;
@@ -381,16 +410,8 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
     for (const auto& [name, member] : fleet_.members()) names.push_back(name);
   std::ranges::sort(names);
   names.erase(std::ranges::unique(names).begin(), names.end());
-  std::chrono::milliseconds longest{0};
-  for (const auto& name : names) {
-    const auto* member = fleet_.find(name);
-    if (member == nullptr) continue;
-    const auto within = member->model ? member->model->ready.within : member->plan.ready.within;
-    const auto grace = member->model ? member->model->grace : member->plan.grace;
-    const bool stops = request.what == What::stop || request.what == What::down;
-    longest = std::max(longest, stops ? grace : grace + within);
-  }
-  const auto given = request.has_timeout ? request.timeout : longest + kStopSlack;
+  const auto given =
+      request.has_timeout ? request.timeout : usual_time(request, names) + kStopSlack;
   Operation operation(request.what, std::move(names), os::now() + given);
   operation.begin(fleet_);
   pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
@@ -416,6 +437,7 @@ void Warden::advance_soon() {
 void Warden::advance() {
   if (advancing_) return advance_soon();  // an operation has just changed something itself
   advancing_ = true;
+  fleet_.forget_held_back();
   advance_all();
   advancing_ = false;
 }

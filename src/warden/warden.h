@@ -57,6 +57,9 @@ class Warden {
                     const std::vector<std::uint64_t>& orders);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
                        std::vector<std::uint64_t> orders);
+  std::vector<ServiceOutcome> start_in_order(std::vector<std::string> names, Operation::Pace pace);
+  std::chrono::milliseconds usual_time(const WardenRequest& request,
+                                       const std::vector<std::string>& names) const;
   void advance();
   void advance_soon();
   void advance_all();

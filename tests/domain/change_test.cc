@@ -72,6 +72,8 @@ TEST(ProcessMark, ChangesExactlyWithWhatWaitsForARestart) {
       [](ServiceModel& s) { s.limits.cpu_weight = 50; },
       [](ServiceModel& s) { s.limits.memory_max = 64_MiB; },
       [](ServiceModel& s) { s.private_tmp = true; },
+      [](ServiceModel& s) { s.after = {"db"}; },
+      [](ServiceModel& s) { s.needs = {"db"}; },
   };
   for (const auto change : changes) {
     auto after = model();
