@@ -145,6 +145,19 @@ void add_completion(CLI::App& app, Options& options, int& exit_code) {
   script->callback([&] { exit_code = cli::completion(options.shell); });
 }
 
+void add_take_over(CLI::App& start, CLI::Option& json, Options& options) {
+  auto* take_over = start.add_flag(
+      "--take-over", options.service.take_over,
+      "end first what holds its port and was not started by gpuward: shown, then asked for");
+  start.add_flag("--yes", options.service.yes, "without asking")->needs(take_over);
+  json.needs(take_over);
+  start.footer(
+      "--take-over ends exactly the processes it shows, by TERM, the service's stop.grace and "
+      "KILL,\n"
+      "and proves that the port is free. Nothing of yours above this command, of another user, of\n"
+      "a container or of gpuward is ended: 1. What is left, or a port taken again: 4.");
+}
+
 void add_services(CLI::App& app, Options& options, int& exit_code) {
   auto* up = app.add_subcommand("up", "start the warden and every autostart service");
   up->add_option("-c,--config", options.up.files,
@@ -176,8 +189,11 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
     if (!all)
       command->add_option("service", options.service.services)->required()->check(service_name());
     command->add_option("--timeout", options.timeout, "give up waiting after this long, as in 30s");
-    if (act != cli::start)
-      command->add_flag("--json", options.service.json, "the receipts, for programs");
+    const bool starts = act == cli::start;
+    auto* json = command->add_flag(
+        "--json", options.service.json,
+        starts ? "what was taken over, for programs" : "the receipts, for programs");
+    if (starts) add_take_over(*command, *json, options);
     command->callback([&options, &exit_code, act] {
       if (!options.timeout.empty())
         options.service.timeout = time_or_throw("--timeout", options.timeout);

@@ -9,6 +9,7 @@
 
 #include "base/utf8.h"
 #include "cli/terminal.h"
+#include "cli/user_name.h"
 #include "cli/warden_client.h"
 #include "control/gpu_look.h"
 #include "control/observe.h"
@@ -37,21 +38,6 @@ struct Row {
   std::optional<Owner> owner;
   std::optional<double> age_seconds;
 };
-
-// Names come from the file alone: a static program has no NSS.
-std::string user_name(unsigned uid, std::string_view passwd) {
-  while (!passwd.empty()) {
-    const auto line = passwd.substr(0, passwd.find('\n'));
-    passwd.remove_prefix(std::min(line.size() + 1, passwd.size()));
-    const auto first = line.find(':');
-    const auto second = line.find(':', first + 1);
-    if (first == std::string_view::npos || second == std::string_view::npos) continue;
-    const auto rest = line.substr(second + 1);
-    if (rest.substr(0, rest.find(':')) == std::to_string(uid))
-      return std::string(line.substr(0, first));
-  }
-  return std::to_string(uid);
-}
 
 // Engines name a container's cgroup by its id: 64 hexadecimal digits. The first 12 are its short
 // name.

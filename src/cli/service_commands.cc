@@ -14,6 +14,7 @@
 #include "cli/memory_by_looks.h"
 #include "cli/receipt.h"
 #include "cli/stop_order.h"
+#include "cli/take_over.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
 #include "control/anchors.h"
@@ -122,7 +123,7 @@ int ask_and_print(WardenRequest::What what, const ServiceOptions& options, const
   auto answer = ask_with_patience(*home, *channel, request_for(what, options), doing);
   if (!answer) return complain(answer.error());
   if (!answer->error.empty()) std::fprintf(stderr, "gpuward: %s\n", answer->error.c_str());
-  if (options.json) std::fputs(stop_json(answer->receipts).c_str(), stdout);
+  if (options.json && with_receipts) std::fputs(stop_json(answer->receipts).c_str(), stdout);
   print_outcomes(*home, options.json ? WardenAnswer{} : *answer, with_receipts);
   if (options.json)
     for (const auto& outcome : answer->outcomes)
@@ -371,6 +372,13 @@ int down(const ServiceOptions& options) {
 }
 
 int start(const ServiceOptions& options) {
+  if (options.take_over) {
+    int code = 0;
+    const auto home = home_or_complain(&code);
+    if (!home) return code;
+    if (!connect_warden(*home)) return no_warden();
+    if (code = take_over(*home, options); code != kDone) return code;
+  }
   return ask_and_print(WardenRequest::What::start, options, "waiting until it is ready", false);
 }
 

@@ -14,6 +14,8 @@ struct ServiceOptions {
   std::vector<std::string> services;
   std::optional<std::chrono::milliseconds> timeout;
   bool json = false;
+  bool take_over = false;  ///< `start`: ends first what holds the port and is not ours
+  bool yes = false;        ///< without asking
 };
 
 struct UpOptions {

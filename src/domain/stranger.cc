@@ -1,0 +1,86 @@
+#include "domain/stranger.h"
+
+#include <algorithm>
+#include <array>
+
+namespace gpuward {
+namespace {
+
+constexpr std::array<std::string_view, 9> kEngines = {
+    "docker", "libpod", "podman", "containerd", "crio", "kubepods", "buildkit", "lxc", "nspawn"};
+
+std::string_view take_line(std::string_view& text) {
+  const auto end = std::min(text.find('\n'), text.size());
+  const auto line = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return line;
+}
+
+// "4:memory:/a/b" is the path "/a/b" in the hierarchy "4:memory".
+std::string_view path_in(std::string_view text, std::string_view hierarchy) {
+  while (!text.empty()) {
+    const auto line = take_line(text);
+    if (line.starts_with(hierarchy) && line.substr(hierarchy.size()).starts_with(':'))
+      return line.substr(hierarchy.size() + 1);
+  }
+  return {};
+}
+
+// What of @p path is not also ours, folder by folder.
+std::string_view below_common(std::string_view path, std::string_view ours) {
+  std::size_t common = 0;
+  for (std::size_t at = 0; at <= path.size() && at <= ours.size(); ++at) {
+    const bool ends =
+        (at == path.size() || path[at] == '/') && (at == ours.size() || ours[at] == '/');
+    if (ends) common = at;
+    if (at == path.size() || at == ours.size() || path[at] != ours[at]) break;
+  }
+  return path.substr(common);
+}
+
+}  // namespace
+
+std::string container_in(std::string_view theirs, std::string_view ours) {
+  while (!theirs.empty()) {
+    const auto line = take_line(theirs);
+    const auto first = line.find(':');
+    const auto second = first == line.npos ? line.npos : line.find(':', first + 1);
+    if (second == line.npos) continue;
+    const auto rest = below_common(line.substr(second + 1), path_in(ours, line.substr(0, second)));
+    for (const auto engine : kEngines)
+      if (rest.find(engine) != rest.npos) return std::string(engine);
+  }
+  return {};
+}
+
+std::string unit_in(std::string_view theirs, std::string_view ours) {
+  std::string unit;
+  while (!theirs.empty()) {
+    const auto line = take_line(theirs);
+    const auto path = line.substr(std::min(line.rfind(':') + 1, line.size()));
+    for (std::size_t at = 0; at < path.size();) {
+      const auto end = std::min(path.find('/', at), path.size());
+      const auto folder = path.substr(at, end - at);
+      if (folder.ends_with(".service") && !folder.starts_with("user@")) unit = folder;
+      at = end + 1;
+    }
+  }
+  return ours.find("/" + unit) == ours.npos ? unit : std::string();
+}
+
+std::string why_not_ended(const StrangerFacts& facts) {
+  const std::string it = "pid " + std::to_string(facts.pid.number) + " (" + facts.command + ") ";
+  if (facts.pid.number == 1) return it + "is the first process of this system";
+  if (facts.kernel_thread) return it + "is a part of the kernel";
+  if (facts.our_ancestor) return it + "is what this command was started from";
+  if (!facts.owner.empty()) return it + "belongs to " + facts.owner;
+  if (!facts.container.empty())
+    return it + "runs in a container (" + facts.container + "): end it through its engine";
+  if (!facts.may_signal) return it + "may not be signalled by you: it is another user's";
+  if (!facts.seen) return it + "cannot be looked into by you";
+  if (!facts.same_pid_namespace)
+    return it + "runs in another PID namespace, perhaps a container: end it from there";
+  return {};
+}
+
+}  // namespace gpuward
