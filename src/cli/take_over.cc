@@ -329,7 +329,37 @@ void tell_refusals(const std::vector<Case>& cases) {
                    printable(item.refused).c_str());
 }
 
-int refuse_or_end(std::vector<Case>& cases, const ServiceOptions& options, const Owners& owners) {
+// For the ledger, before it is done and after: pids alone, since arguments may hold secrets.
+Result<void> note(control::Channel& channel, WardenRequest::What what, const Case& item,
+                  std::string text) {
+  WardenRequest request;
+  request.what = what;
+  request.services = {item.service};
+  request.note = std::move(text);
+  auto answer = ask_warden(channel, request, os::now() + kAnswerWithin);
+  if (!answer) return fail(std::move(answer).error());
+  return {};
+}
+
+std::string intent_of(const Case& item) {
+  std::string text = item.address + " is held by";
+  for (const auto& member : item.tree.members())
+    text += " " + std::to_string(member.process.pid().number);
+  return text;
+}
+
+std::string outcome_of(const Case& item) {
+  if (!item.receipt) return "exit 1: " + item.refused;
+  std::string text = "exit " + std::to_string(item.proven() ? kDone : kNotProven) + ": ended " +
+                     std::to_string(item.receipt->processes_ended);
+  if (item.receipt->forced) text += ", by KILL";
+  if (!item.receipt->survivors.empty())
+    text += ", " + std::to_string(item.receipt->survivors.size()) + " left";
+  return text + (item.holder.empty() ? ", port free" : ", port held");
+}
+
+int refuse_or_end(std::vector<Case>& cases, const ServiceOptions& options, const Owners& owners,
+                  control::Channel& channel) {
   const auto refused = [](const Case& item) { return !item.refused.empty(); };
   if (std::ranges::any_of(cases, refused)) {
     tell_refusals(cases);
@@ -338,7 +368,11 @@ int refuse_or_end(std::vector<Case>& cases, const ServiceOptions& options, const
   if (!may_go_on(cases, options)) return kFailed;
   int code = kDone;
   for (auto& item : cases) {
+    // A warden that does not even answer could start nothing afterwards.
+    auto noted = note(channel, WardenRequest::What::take_over, item, intent_of(item));
+    if (!noted) return complain(noted.error());
     end(item, owners);
+    (void)note(channel, WardenRequest::What::take_over_ended, item, outcome_of(item));
     code = std::max(code, tell_end(item, options.json));
   }
   tell_refusals(cases);
@@ -362,7 +396,7 @@ int take_over(const control::Home& home, const ServiceOptions& options) {
     for (const auto& item : *cases) show(item);
   json::array list;
   for (const auto& item : *cases) list.push_back(json_of(item));  // while they live
-  const int code = cases->empty() ? kDone : refuse_or_end(*cases, options, owners);
+  const int code = cases->empty() ? kDone : refuse_or_end(*cases, options, owners, *channel);
   if (options.json) {
     for (std::size_t at = 0; at < cases->size(); ++at) {
       const Case& item = (*cases)[at];

@@ -89,11 +89,14 @@ struct WardenRequest {
     start_autostart = 6,  ///< and wait: what was stopped or has failed gets a new try
     plan = 7,             ///< what `reload` would change
     reload = 8,
+    take_over = 9,         ///< for the ledger: `note` is about to be ended on the service's behalf
+    take_over_ended = 10,  ///< and what came of it
   };
   What what = What::status;
   std::vector<std::string> services;  ///< empty: all
   bool has_timeout = false;
   std::chrono::milliseconds timeout{0};
+  std::string note;  ///< of take_over and take_over_ended
 };
 
 /// How an operation on one service ended, in exit codes of the CLI.
@@ -301,7 +304,7 @@ void fields(A& a, ServiceOutcome& v) {
 }
 template <class A>
 void fields(A& a, WardenRequest& v) {
-  a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout);
+  a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout), a(5, v.note);
 }
 template <class A>
 void fields(A& a, FieldChange& v) {

@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 31> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 32> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -38,6 +38,7 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 31> kNames = {{
     {EventKind::autostart, "autostart"},
     {EventKind::adoption, "adoption"},
     {EventKind::revival, "revival"},
+    {EventKind::take_over, "take-over"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},
@@ -64,10 +65,23 @@ bool is_intent(EventKind kind) {
     case EventKind::autostart:
     case EventKind::adoption:
     case EventKind::revival:
+    case EventKind::take_over:
       return true;
     default:
       return false;
   }
+}
+
+std::string without_commands(std::string_view text) {
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  for (auto at = text.find(" ("); at != text.npos; at = text.find(" (", at + 1)) {
+    auto begin = at;
+    while (begin > 0 && is_digit(text[begin - 1])) --begin;
+    const auto before = text.substr(0, begin);
+    if (begin != at && (before.ends_with("pid ") || before.ends_with(": ")))
+      return std::string(text.substr(0, at));
+  }
+  return std::string(text);
 }
 
 std::string describe(const std::optional<Actor>& actor) {

@@ -44,6 +44,7 @@ enum class EventKind : std::uint8_t {
   autostart = 41,  ///< before a service is started because its file says so
   adoption = 42,   ///< before an anchor is started for a living tree that has none
   revival = 43,    ///< before a service is started again whose anchor and tree are both gone
+  take_over = 44,  ///< before a person's `start --take-over` ends what gpuward did not start
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was
@@ -83,6 +84,10 @@ struct LedgerEntry {
   std::string origin;
   std::uint64_t origin_number = 0;
 };
+
+/// @p text for people, up to where it names a process with its command line, "pid 4711 (python
+/// ...": arguments may hold secrets. What follows is cut off: a command line may end in anything.
+std::string without_commands(std::string_view text);
 
 /// "uid 1000, pid 4711: gpuward < bash"; empty for gpuward's own rules.
 std::string describe(const std::optional<Actor>& actor);

@@ -29,6 +29,8 @@ constexpr auto kAcceptAgain = std::chrono::milliseconds(100);
 // Beyond what the services need themselves: the ladder, the proof of memory, one look at the clock.
 constexpr auto kStopSlack = std::chrono::seconds(20);
 
+constexpr std::size_t kLongestNote = 500;
+
 std::optional<EventKind> event_of(WardenRequest::What what) {
   using What = WardenRequest::What;
   switch (what) {
@@ -44,6 +46,9 @@ std::optional<EventKind> event_of(WardenRequest::What what) {
       return EventKind::up_ordered;
     case What::reload:
       return EventKind::reload_ordered;
+    case What::take_over:
+      return EventKind::take_over;
+    case What::take_over_ended:
     case What::status:
     case What::wait_autostart:
     case What::plan:
@@ -59,6 +64,7 @@ std::vector<LedgerEntry> orders_of(const WardenRequest& request, const Actor& ac
   LedgerEntry entry;
   entry.kind = *kind;
   entry.actor = actor;
+  entry.evidence = request.note.substr(0, kLongestNote);
   if (request.services.empty()) return {entry};
   std::vector<LedgerEntry> entries;
   for (const auto& service : request.services) {
@@ -322,6 +328,10 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
 void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& request,
                    const os::Peer& who) {
   using What = WardenRequest::What;
+  if (request.what == What::take_over_ended) {
+    note_take_over_ended(request, who);
+    return reply(client, {});
+  }
   auto entries = orders_of(request, control::actor_of(who));
   if (entries.empty()) return begin_operation(client, request, {});
   const std::size_t count = entries.size();
@@ -330,11 +340,29 @@ void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& req
     numbers.reserve(count);
     for (std::size_t n = 0; n < count; ++n)
       numbers.push_back(last == 0 ? 0 : last - (count - 1 - n));
+    if (request.what == What::take_over) {
+      for (const auto& service : request.services) take_overs_[service] = last;
+      return reply(client, {});
+    }
     if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));
     const auto answer = reconfigure(false);
     reply(client, answer);
     note_outcome(answer, request, numbers);
   });
+}
+
+void Warden::note_take_over_ended(const WardenRequest& request, const os::Peer& who) {
+  Clerk::Entries entries;
+  for (const auto& service : request.services) {
+    LedgerEntry entry;
+    entry.kind = EventKind::order_done;
+    entry.service = service;
+    entry.actor = control::actor_of(who);
+    entry.outcome = request.note.substr(0, kLongestNote);
+    entry.of = std::exchange(take_overs_[service], 0);
+    entries.push_back(std::move(entry));
+  }
+  clerk_.note(std::move(entries));
 }
 
 // For each service by name, else for the whole.
@@ -345,7 +373,8 @@ void Warden::note_outcome(const WardenAnswer& answer, const WardenRequest& reque
     LedgerEntry entry;
     entry.kind = EventKind::order_done;
     entry.service = service;
-    entry.outcome = "exit " + std::to_string(code) + (text.empty() ? "" : ": " + text);
+    entry.outcome =
+        "exit " + std::to_string(code) + (text.empty() ? "" : ": " + without_commands(text));
     const auto at = std::ranges::find(request.services, service);
     const auto index = at == request.services.end() || orders.size() < request.services.size()
                            ? 0

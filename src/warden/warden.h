@@ -5,6 +5,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ class Warden {
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
   void order(const std::shared_ptr<Link>& client, const WardenRequest& request,
              const os::Peer& who);
+  void note_take_over_ended(const WardenRequest& request, const os::Peer& who);
   void note_outcome(const WardenAnswer& answer, const WardenRequest& request,
                     const std::vector<std::uint64_t>& orders);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
@@ -85,6 +87,8 @@ class Warden {
   std::list<Pending> pending_;
   bool advancing_ = false;
   bool advances_soon_ = false;
+  std::map<std::string, std::uint64_t>
+      take_overs_;                  ///< by service: the ledger's number of the last
   std::vector<std::string> files_;  ///< read, as chosen when it began; empty: etc/*.toml
   std::vector<std::string> autostart_;
   Instant began_{};

@@ -105,6 +105,12 @@ def test_what_holds_the_port_is_shown_ended_and_the_service_starts(gw, port, str
     assert "KILL" not in done.stdout
     assert gone(*pids)
     assert gw.service("web")["verdict"] == "HEALTHY"
+    told = gw("events", "--json").stdout
+    entries = [json.loads(line) for line in told.splitlines()]
+    intent = next(entry for entry in entries if entry["event"] == "take-over")
+    assert intent["service"] == "web" and all(str(pid) in intent["evidence"] for pid in pids)
+    outcome = next(entry for entry in entries if entry["of"] == intent["number"])
+    assert outcome["outcome"] == "exit 0: ended 3, port free" and "import os" not in told
     again = gw("start", "web", "--take-over", "--yes")
     assert again.returncode == 0 and "ended" not in again.stdout, "what is ours is not taken over"
 
