@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "config/keys.h"
+#include "config/ledger_reader.h"
 #include "config/links.h"
 #include "config/report.h"
 #include "config/service_reader.h"
@@ -40,19 +41,25 @@ void take_service(const Entry& service, Report& report, const Resolver& resolver
 }
 
 void take_top_level(const Entry& entry, Report& report, const Resolver& resolver, Parsed& into) {
-  const std::string expected = "[service.NAME]";
+  const std::string expected = "[service.NAME] or [ledger]";
+  if (entry.key == "ledger") {
+    into.ledger_origin.emplace();
+    return read_ledger(entry, report, *into.ledger_origin, into.ledger);
+  }
   if (entry.key != "service") {
     const bool table = entry.value.kind == Kind::table;
     const std::string what = (table ? "unknown table " : "unknown key ") + in_quotes(entry.key);
     if (is_near(entry.key, "service"))
       report.add(entry.place, what + "; did you mean 'service'?");
+    else if (is_near(entry.key, "ledger"))
+      report.add(entry.place, what + "; did you mean 'ledger'?");
     else
       report.add(entry.place, what + " at the top level", expected);
     return;
   }
   if (entry.value.kind != Kind::table)
     return report.add(entry.place, "'service' is " + std::string(kind_name(entry.value.kind)),
-                      "one table for each service: " + expected);
+                      "one table for each service: [service.NAME]");
   for (const Entry& service : entry.value.entries) take_service(service, report, resolver, into);
 }
 
@@ -133,6 +140,15 @@ void merge(Parsed from, Parsed& into) {
   take(from.services, into.services);
   take(from.broken, into.broken);
   into.origins.merge(from.origins);
+  if (!from.ledger_origin) return;
+  if (into.ledger_origin) {
+    into.problems.push_back(problem_at(
+        from.ledger_origin->name,
+        "'ledger' is already defined at " + render(into.ledger_origin->name), "it once"));
+    return;
+  }
+  into.ledger_origin = std::move(from.ledger_origin);
+  into.ledger = std::move(from.ledger);
 }
 
 }  // namespace

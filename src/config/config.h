@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "config/problem.h"
+#include "domain/event.h"
 #include "domain/service.h"
 
 /// TOML to the service model. Parsing, then checking, then applying: parse() and check_machine()
@@ -43,6 +45,9 @@ struct Parsed {
   /// Services with problems, as far as they could be read: for check_machine() only, never to be
   /// started. A service that came second under its name is in neither list.
   std::vector<ServiceModel> broken;
+  /// The table [ledger], and where it stands when a file has one.
+  LedgerPolicy ledger;
+  std::optional<Origin> ledger_origin;
   /// Every problem, sorted by place; those of an env_file follow the file that names it.
   std::vector<Problem> problems;
   /// A file could not be read or has a syntax error: there may be more services.

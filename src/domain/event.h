@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -88,6 +89,13 @@ struct LedgerEntry {
 /// @p text for people, up to where it names a process with its command line, "pid 4711 (python
 /// ...": arguments may hold secrets. What follows is cut off: a command line may end in anything.
 std::string without_commands(std::string_view text);
+
+/// How the ledger is kept.
+struct LedgerPolicy {
+  std::chrono::milliseconds keep{std::chrono::days(400)};  ///< older entries go
+  std::string syslog = "/dev/log";  ///< the socket that its head is sent to; empty: none
+  friend bool operator==(const LedgerPolicy&, const LedgerPolicy&) = default;
+};
 
 /// "uid 1000, pid 4711: gpuward < bash"; empty for gpuward's own rules.
 std::string describe(const std::optional<Actor>& actor);

@@ -17,9 +17,6 @@ namespace gpuward::ledger {
 inline constexpr const char* kFile = "ledger.db";
 inline constexpr const char* kHeadFile = "ledger.head";
 
-/// Entries are kept at least this long: harm.md wants 180 days.
-inline constexpr auto kRetention = std::chrono::days(400);
-
 /// Which entries; everything that is set must hold.
 struct Query {
   std::vector<std::string> services{};  ///< empty: all

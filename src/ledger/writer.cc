@@ -30,7 +30,13 @@ struct Writer::Batch {
   Instant again = os::kNever;
 };
 
-Writer::Writer(Settings settings) : settings_(std::move(settings)), thread_([this] { run(); }) {}
+Writer::Writer(Settings settings)
+    : settings_(std::move(settings)), policy_(settings_.policy), thread_([this] { run(); }) {}
+
+void Writer::set_policy(LedgerPolicy policy) {
+  const std::lock_guard hold(mutex_);
+  policy_ = std::move(policy);
+}
 
 Writer::~Writer() {
   {
@@ -136,23 +142,28 @@ bool Writer::write(Batch& batch) {
     if (!damaged || attempt != 0) return false;
   }
   if (!std::exchange(batch.trouble, "").empty() && settings_.on_trouble) settings_.on_trouble("");
-  if (os::now() >= batch.daily) {
-    const auto keep = std::chrono::duration_cast<std::chrono::milliseconds>(
-        (os::wall_now() - kRetention).time_since_epoch());
-    (void)batch.ledger->prune(keep.count());
-    if (auto head = batch.ledger->head()) tell_syslog(*head);
-    batch.daily = os::now() + kDaily;
-  }
+  if (os::now() >= batch.daily) daily_duties(batch);
   return true;
 }
 
-// A machine without a syslog has no such socket: nothing is lost but this witness.
-void Writer::tell_syslog(const Head& head) {
-  if (settings_.syslog.empty()) return;
-  (void)os::notify(settings_.syslog,
-                   "<" + std::to_string(kAuthInfo) + ">gpuwardd[" + std::to_string(::getpid()) +
-                       "]: ledger " + settings_.state + ": entry " + std::to_string(head.number) +
-                       ", head " + to_hex(head.hash));
+// Old entries go, and the head to syslog. A machine without one has no such socket: nothing is lost
+// but this witness.
+void Writer::daily_duties(Batch& batch) {
+  batch.daily = os::now() + kDaily;
+  LedgerPolicy policy;
+  {
+    const std::lock_guard hold(mutex_);
+    policy = policy_;
+  }
+  const auto keep = std::chrono::duration_cast<std::chrono::milliseconds>(
+      (os::wall_now() - policy.keep).time_since_epoch());
+  (void)batch.ledger->prune(keep.count());
+  const auto head = batch.ledger->head();
+  if (!head || policy.syslog.empty()) return;
+  (void)os::notify(policy.syslog, "<" + std::to_string(kAuthInfo) + ">gpuwardd[" +
+                                      std::to_string(::getpid()) + "]: ledger " + settings_.state +
+                                      ": entry " + std::to_string(head->number) + ", head " +
+                                      to_hex(head->hash));
 }
 
 }  // namespace gpuward::ledger

@@ -27,8 +27,7 @@ class Writer {
 
   struct Settings {
     std::string state;  ///< the folder that holds the ledger
-    /// A datagram socket of syslog; the head is sent there at the start and once a day. Empty: not.
-    std::string syslog = "/dev/log";
+    LedgerPolicy policy;
     /// Called when writing begins to fail, with why, and with "" when it works again.
     std::function<void(std::string)> on_trouble;
   };
@@ -41,6 +40,8 @@ class Writer {
 
   /// Takes @p entries down with the time that it is now. Their numbers follow each other.
   void add(Entries entries, Written written = {});
+  /// Holds from the next daily look on.
+  void set_policy(LedgerPolicy policy);
   /// @p read is called on the writer's thread and gives what is to be written: journals, which
   /// nobody else should wait for.
   void add_from(std::function<Entries()> read);
@@ -56,13 +57,14 @@ class Writer {
   void take(std::deque<Job>& jobs, Batch& batch);
   bool write(Batch& batch);
   void look_after(Batch& batch);
-  void tell_syslog(const Head& head);
+  void daily_duties(Batch& batch);
 
   Settings settings_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   bool ending_ = false;
+  LedgerPolicy policy_;
   std::thread thread_;  // last: it uses all the others
 };
 

@@ -6,9 +6,10 @@
 
 namespace gpuward::warden {
 
-void Clerk::open(std::string state) {
+void Clerk::open(std::string state, const LedgerPolicy& policy) {
   ledger::Writer::Settings settings;
   settings.state = std::move(state);
+  settings.policy = policy;
   settings.on_trouble = [this](const std::string& why) {
     asio::post(loop_, [this, why] {
       trouble_ = why;
@@ -17,6 +18,10 @@ void Clerk::open(std::string state) {
     });
   };
   writer_ = std::make_unique<ledger::Writer>(std::move(settings));
+}
+
+void Clerk::set_policy(const LedgerPolicy& policy) {
+  if (writer_) writer_->set_policy(policy);
 }
 
 void Clerk::note(Entries entries) {

@@ -22,7 +22,8 @@ class Clerk {
   Clerk& operator=(const Clerk&) = delete;
 
   /// Opens the ledger in the folder @p state. What is noted before that, or after close(), is not.
-  void open(std::string state);
+  void open(std::string state, const LedgerPolicy& policy);
+  void set_policy(const LedgerPolicy& policy);
   /// Writes what is left.
   void close() { writer_.reset(); }
 

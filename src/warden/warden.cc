@@ -142,6 +142,7 @@ WardenAnswer Warden::reconfigure(bool only_plan) {
   }
   answer.changes = fleet_.compare_with(parsed.services);
   if (only_plan) return answer;
+  clerk_.set_policy(parsed.ledger);
   choose_autostart(parsed.services);
   fleet_.configure_again(std::move(parsed.services));
   std::vector<std::string> added;
@@ -170,7 +171,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
                 ? "\nthese are the files of the last `up -c`; `gpuward down` forgets them"
                 : "");
   if (!files.empty()) remember_files();
-  clerk_.open(home_.state);
+  clerk_.open(home_.state, parsed.ledger);
   clerk_.note(EventKind::warden_began, "", "version " GPUWARD_VERSION);
   choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));

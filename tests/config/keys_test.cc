@@ -98,11 +98,32 @@ TEST(Keys, EveryKeyOfThePlanIsKnown) {
   }
 }
 
-TEST(Keys, OnlyServicesStandAtTheTopLevel) {
-  EXPECT_EQ(heads(parse_text("color = 1\n[servic.a]\n[gateway]\n").problems),
-            (Lines{"1:1: unknown key 'color' at the top level, expected [service.NAME]",
-                   "2:2: unknown table 'servic'; did you mean 'service'?",
-                   "3:2: unknown table 'gateway' at the top level, expected [service.NAME]"}));
+TEST(Keys, TheLedgerIsKeptAsWritten) {
+  const auto parsed = parse_text("[ledger]\nkeep = \"200d\"\nsyslog = \"/run/log\"\n");
+  EXPECT_EQ(heads(parsed.problems), Lines{});
+  EXPECT_EQ(parsed.ledger.keep, std::chrono::days(200));
+  EXPECT_EQ(parsed.ledger.syslog, "/run/log");
+  EXPECT_EQ(parse_text("[ledger]\nsyslog = false\n").ledger.syslog, "");
+  EXPECT_EQ(parse_text("").ledger, LedgerPolicy{});
+}
+
+TEST(Keys, MistakesAboutTheLedgerAreNamed) {
+  EXPECT_EQ(heads(parse_text("[ledger]\nkeep = \"10d\"\nsyslog = \"log\"\nkept = 1\n").problems),
+            (Lines{"2:8: 'ledger.keep' is out of range, expected 180d to 36500d",
+                   "3:10: 'ledger.syslog' is no path: 'log', expected true, false, or the absolute "
+                   "path of a syslog socket",
+                   "4:1: unknown key 'ledger.kept'; did you mean 'ledger.keep'?"}));
+  EXPECT_EQ(heads(parse_text("ledger = 1\n").problems),
+            Lines{"1:10: 'ledger' is an integer, expected a table: [ledger]"});
+}
+
+TEST(Keys, OnlyServicesAndTheLedgerStandAtTheTopLevel) {
+  EXPECT_EQ(
+      heads(parse_text("color = 1\n[servic.a]\n[gateway]\n").problems),
+      (Lines{
+          "1:1: unknown key 'color' at the top level, expected [service.NAME] or [ledger]",
+          "2:2: unknown table 'servic'; did you mean 'service'?",
+          "3:2: unknown table 'gateway' at the top level, expected [service.NAME] or [ledger]"}));
   EXPECT_EQ(heads(parse_text("service = 3\n").problems),
             Lines{"1:1: 'service' is an integer, expected one table for each service: "
                   "[service.NAME]"});

@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 class WriterTest : public testing::Test {
  protected:
-  Writer::Settings settings() const { return {folder_.path(), "", {}}; }
+  Writer::Settings settings() const { return {folder_.path(), {std::chrono::days(400), ""}, {}}; }
   static LedgerEntry entry() {
     LedgerEntry entry;
     entry.kind = EventKind::begun;
@@ -108,7 +108,7 @@ TEST_F(WriterTest, TheHeadGoesToSyslog) {
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   ASSERT_EQ(::bind(log.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   auto with_log = settings();
-  with_log.syslog = path;
+  with_log.policy.syslog = path;
   {
     Writer writer(with_log);
   }
