@@ -108,11 +108,11 @@ TEST(Keys, TheLedgerIsKeptAsWritten) {
 }
 
 TEST(Keys, MistakesAboutTheLedgerAreNamed) {
-  EXPECT_EQ(heads(parse_text("[ledger]\nkeep = \"10d\"\nsyslog = \"log\"\nkept = 1\n").problems),
+  EXPECT_EQ(heads(parse_text("[ledger]\nkeep = \"10d\"\nsyslog = \"log\"\nkep = 1\n").problems),
             (Lines{"2:8: 'ledger.keep' is out of range, expected 180d to 36500d",
                    "3:10: 'ledger.syslog' is no path: 'log', expected true, false, or the absolute "
                    "path of a syslog socket",
-                   "4:1: unknown key 'ledger.kept'; did you mean 'ledger.keep'?"}));
+                   "4:1: unknown key 'ledger.kep'; did you mean 'ledger.keep'?"}));
   EXPECT_EQ(heads(parse_text("ledger = 1\n").problems),
             Lines{"1:10: 'ledger' is an integer, expected a table: [ledger]"});
 }
