@@ -24,6 +24,7 @@ namespace {
 
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
+constexpr auto kNamedWithin = std::chrono::milliseconds(500);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
 // Without a check a service is ready when it has run this long: most mistakes end it sooner.
 constexpr auto kRunsFor = std::chrono::milliseconds(200);
@@ -188,6 +189,7 @@ void Anchor::reap() {
       childless_ = false;
       break;
     }
+    ++reaped_;
     if (!main_ || child.si_pid != main_.pid().number) continue;
     ExitStatus status;
     status.signaled = child.si_code != CLD_EXITED;
@@ -267,7 +269,7 @@ void Anchor::check_empty() {
     recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
     return;
   }
-  killing_ = false;
+  if (std::exchange(killing_, false)) tree_.thaw();
   recheck_ = os::kNever;
   happen(life::TreeEmpty{});
 }
@@ -281,10 +283,14 @@ void Anchor::check_deadline() {
     become_ready("it runs; no readiness check is set");
   }
   if (now >= recheck_) {
-    recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
+    const bool ended_some = std::exchange(reaped_, 0) != 0;
+    // The kernel ends 2,000 processes in its own time; to name those that it has not come to yet
+    // costs more than their end. Once that stalls, or goes on for too long, they are named.
+    const bool goes_on = killing_ && ended_some && now < named_by_ && tree_.holds_some();
+    if (!goes_on) recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
     recheck_ = now + recheck_pause_;
     reap();
-    if (killing_ && recheck_ != os::kNever) tree_.kill_pass(false);
+    if (killing_ && recheck_ != os::kNever && !goes_on) tree_.kill_pass(false);
     if (state_.phase == Phase::unkillable && now - named_ >= kNameAgain) {
       name_survivors();
       publish();
@@ -380,6 +386,8 @@ void Anchor::perform(life::Action action) {
     case life::Action::kill_tree:
       if (!std::exchange(killing_, true)) killed_ = os::now();
       state_.receipt.forced = true;
+      named_by_ = os::now() + kNamedWithin;
+      reaped_ = 0;
       tree_.kill_pass(state_.phase != Phase::unkillable);
       recheck_pause_ = kFirstRecheck;
       recheck_ = os::now() + recheck_pause_;
