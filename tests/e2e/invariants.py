@@ -108,7 +108,7 @@ class Ward:
         def well():
             services = self.gw.status()["services"]
             mains = {s["name"]: s["replicas"][0]["main_pid"] for s in services if s["verdict"] == "HEALTHY"}
-            return set(self.kinds) <= set(mains) and not set(mains.values()) & set(killed or {})
+            return set(self.kinds) <= set(mains) and not set(mains.values()) & {None, *(killed or {})}
         wait_for(well, 30, f"all are healthy after `up`: {done.stdout} {done.stderr}")
 
     def clean(self):
