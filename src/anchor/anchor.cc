@@ -63,10 +63,11 @@ int errno_of(const Error& error) {
 
 // An anchor sleeps for months with what it needed of the stack when it came up: a third of its own
 // memory. Below this frame, and what a leaf may use below that, nothing is needed; what is below
-// the stack is not mapped.
-void give_back_stack() {
+// the stack is not mapped. Never inlined: the frame would be the caller's, with what it still
+// needs.
+[[gnu::noinline]] void give_back_stack() {
   constexpr std::uintptr_t kMost = 256 << 10;
-  constexpr std::uintptr_t kFrame = 512;
+  constexpr std::uintptr_t kFrame = 1024;
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   const auto end = (here - kFrame) & ~(page - 1);
