@@ -6,10 +6,10 @@ SHELL := /bin/bash
 JOBS    ?= $(shell nproc)
 MINUTES ?= 60
 
-.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core clean
+.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core bench-supervise clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install missing packages (returns at once when all is there)
 	@scripts/setup
@@ -42,11 +42,15 @@ tsan: setup ## the programs with threads under ThreadSanitizer
 fuzz: setup ## every fuzz target for 20 seconds
 	@scripts/fuzz
 
-soak: build ## random deaths of everything for MINUTES=60
-	@/usr/bin/python3 tests/soak/soak.py --minutes $(MINUTES)
+soak: build ## 1,000 rounds of chaos, then random lives and deaths of everything for MINUTES=60
+	@/usr/bin/python3 tests/soak/soak.py --minutes $(MINUTES) --chaos 1000
 
 bench-core: build ## gpuward's own share of a service's life, beside the bare floor
 	@/usr/bin/python3 bench/core.py
+
+bench-supervise: build ## trees, anchors, 1,000 services, and our peers with the same trees, in 10 minutes
+	@scripts/setup --comparisons
+	@/usr/bin/python3 bench/supervise.py bench/results/$$(date +%F)-supervise.json
 
 clean: ## remove build/ and dist/
 	@rm -rf build dist

@@ -6,29 +6,18 @@ Prints medians with their number, and the bound of each; exits 1 when a bound is
 
 import json
 import os
-import platform
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/e2e"))
-from gpuward import BIN, Gpuward, alive, wait_for  # noqa: E402
+from common import (BIN, FIRST, LAST, Gpuward, Table, alive, cpu_ns, fields, median_of, pause, pss_kib,
+                    stop_of_tree, wait_for, wakeups)
 
-FIRST = str(ROOT / "build/release/tests/helpers/first_instruction")
-LAST = str(ROOT / "build/release/tests/helpers/last_instruction")
 ROUNDS = 15
-TREE = "import os, signal, sys\n" \
-       "if sys.argv[1] == 'deaf': signal.signal(15, signal.SIG_IGN)\n" \
-       "for n in range(5):\n" \
-       "    if os.fork() == 0: break\n" \
-       "os.write(1, b'up\\n')\n" \
-       "while True: signal.pause()\n"
 
 
 def bare_start() -> float:
@@ -47,30 +36,6 @@ def owned_start(gw: Gpuward, n: int) -> float:
     at = int(wait_for(lambda: gw.log(name)).split()[0])
     gw("stop", name)
     return (at - before) / 1e6
-
-
-def stop_of_tree(gw: Gpuward, n: int, kind: str, grace_ms: int) -> float:
-    """The anchor's own clock: from the order to the proof that nothing is left, less the grace."""
-    name = f"{kind}{n}"
-    gw.configure(f'[service.{name}]\ncommand = ["python3", "-c", {json.dumps(TREE)}, "{kind}"]\n'
-                 f'stop = {{ grace = "{grace_ms}ms" }}\n', f"{name}.toml")
-    assert gw("up").returncode == 0
-    wait_for(lambda: gw.log(name).count("up") == 6)
-    receipt = json.loads(gw("stop", "--json", name).stdout)["receipts"][0]
-    assert receipt["processes_ended"] == 6 and not receipt["survivors"], receipt
-    gw("down")
-    (gw.home / "etc" / f"{name}.toml").unlink()
-    return receipt["duration_seconds"] * 1e3 - (grace_ms if kind == "deaf" else 0)
-
-
-def fields(data: bytes) -> dict[int, bytes]:
-    """One level of the encoding of src/control/wire.h: tag u16, length u32, payload."""
-    found, at = {}, 0
-    while at < len(data):
-        tag, length = struct.unpack_from("<HI", data, at)
-        found[tag] = data[at + 6:at + 6 + length]
-        at += 6 + length
-    return found
 
 
 def main_end_seen_ns(gw: Gpuward, name: str, after_ns: int) -> int:
@@ -108,16 +73,6 @@ def exit_proven(gw: Gpuward, n: int) -> float:
     return (time.monotonic_ns() - before) / 1e6
 
 
-def pss_kib(pid: int) -> int:
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(next(line.split()[1] for line in text.splitlines() if line.startswith("Pss:")))
-
-
-def wakeups(pid: int) -> int:
-    text = Path(f"/proc/{pid}/status").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if "ctxt_switches" in line)
-
-
 def sentinel_share(folder: Path) -> float:
     """Percent of a core that the warden's sentinel takes to look at 8 simulated cards once a second, after its start."""
     env = {"GPUSIM_STATE": str(folder / "cards"), "LD_LIBRARY_PATH": str(BIN / "sim")}
@@ -130,21 +85,17 @@ def sentinel_share(folder: Path) -> float:
     warden = gw.status()["warden"]["pid"]
     children = Path(f"/proc/{warden}/task/{warden}/children").read_text().split()
     sentinel, = (pid for pid in children if b"gpuward-sentinel" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    spent = lambda: int(Path(f"/proc/{sentinel}/schedstat").read_text().split()[0])  # noqa: E731
-    before, began = spent(), time.monotonic_ns()
-    wait_for(lambda: time.monotonic_ns() - began > 10e9)
-    share = 100 * (spent() - before) / (time.monotonic_ns() - began)
+    before, began = cpu_ns(int(sentinel)), time.monotonic_ns()
+    pause(10)
+    share = 100 * (cpu_ns(int(sentinel)) - before) / (time.monotonic_ns() - began)
     gw("down")
     subprocess.run([*gpusim, "destroy"], env={**os.environ, **env}, check=True, capture_output=True)
     return share
 
 
 def main() -> int:
-    rows = []
-
-    def row(what, value, unit, bound, good):
-        rows.append({"what": what, "median": round(value, 3), "unit": unit, "bound": bound, "held": bool(good)})
-
+    table = Table("make bench-core")
+    row = table.row
     with tempfile.TemporaryDirectory() as folder:
         gw = Gpuward(Path(folder) / "home")
         gw("run", "--", "true")
@@ -153,14 +104,14 @@ def main() -> int:
         start = statistics.median(b for _, b in pairs)
         row("bare fork + exec to first instruction", floor, "ms", "floor", True)
         row("gpuward run to first instruction", start, "ms", "floor + 5", start <= floor + 5)
-        polite = statistics.median(stop_of_tree(gw, n, "polite", 2000) for n in range(ROUNDS // 3))
+        polite = median_of(ROUNDS // 3, lambda n: stop_of_tree(gw, n, "polite", 2000))
         row("polite tree of 6, order to proof", polite, "ms", "5", polite <= 5)
-        deaf = statistics.median(stop_of_tree(gw, n, "deaf", 300) for n in range(ROUNDS // 3))
+        deaf = median_of(ROUNDS // 3, lambda n: stop_of_tree(gw, n, "deaf", 300))
         row("TERM-deaf tree of 6, beyond its grace", deaf, "ms", "10", deaf <= 10)
-        seen = statistics.median(exit_seen(gw, n) for n in range(ROUNDS))
+        seen = median_of(ROUNDS, lambda n: exit_seen(gw, n))
         row("exit of main seen", seen, "ms", "1", seen <= 1)
-        proven = statistics.median(exit_proven(gw, n) for n in range(ROUNDS // 3))
-        row("main killed to `gpuward run` gone, with proof", proven, "ms", "none: more than `exit seen`", True)
+        proven = median_of(ROUNDS // 3, lambda n: exit_proven(gw, n))
+        row("main killed to `gpuward run` gone, with proof", proven, "ms", "", True)
 
         gw.configure('[service.one]\ncommand = ["sleep", "1000"]\n')
         assert gw("up").returncode == 0
@@ -179,7 +130,7 @@ def main() -> int:
         row("start and end of /bin/true, as measured here", statistics.median(bare), "ms", "floor", True)
         row("gpuward status", statistics.median(times), "ms", "5", statistics.median(times) <= 5)
         before = wakeups(anchor)
-        wait_for(lambda start=time.monotonic(): time.monotonic() - start > 3)
+        pause(3)
         idle = wakeups(anchor) - before
         row("wake-ups of an idle anchor in 3 s", idle, "", "0", idle == 0)
         row("one anchor, PSS", pss_kib(anchor), "KiB", "1024", pss_kib(anchor) <= 1024)
@@ -189,13 +140,7 @@ def main() -> int:
         share = sentinel_share(Path(folder))
         row("sentinel, 8 simulated cards at 1 Hz", share, "%", "0.2 of a core", share <= 0.2)
 
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
-    print(f"{'':50}{'median':>10}  {'bound':<12} ({machine})")
-    for r in rows:
-        print(f"{r['what']:50}{r['median']:>10} {r['unit']:4} {r['bound']:<28} {'' if r['held'] else 'MISSED'}")
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps({"command": "make bench-core", "machine": machine, "rows": rows}, indent=1) + "\n")
-    return 0 if all(r["held"] for r in rows) else 1
+    return table.finish(*sys.argv[1:2])
 
 
 if __name__ == "__main__":

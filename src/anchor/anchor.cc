@@ -1,6 +1,7 @@
 #include "anchor/anchor.h"
 
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -24,6 +25,7 @@ namespace {
 
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
+constexpr auto kNamedWithin = std::chrono::milliseconds(500);
 constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
 // Without a check a service is ready when it has run this long: most mistakes end it sooner.
 constexpr auto kRunsFor = std::chrono::milliseconds(200);
@@ -57,6 +59,19 @@ void check_ports(Receipt& receipt) {
 // A refusal of our own has none: what is held does not fit what was asked for.
 int errno_of(const Error& error) {
   return error.code.category() == std::system_category() ? error.code.value() : EBUSY;
+}
+
+// An anchor sleeps for months with what it needed of the stack when it came up: a third of its own
+// memory. Below this frame, and what a leaf may use below that, nothing is needed; what is below
+// the stack is not mapped. Never inlined: the frame would be the caller's, with what it still
+// needs.
+[[gnu::noinline]] void give_back_stack() {
+  constexpr std::uintptr_t kMost = 256 << 10;
+  constexpr std::uintptr_t kFrame = 1024;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  const auto end = (here - kFrame) & ~(page - 1);
+  (void)::madvise(reinterpret_cast<void*>(end - kMost), kMost, MADV_DONTNEED);
 }
 
 }  // namespace
@@ -123,7 +138,9 @@ void Anchor::wait() {
   for (std::size_t at = 0; at < Clients::kMost; ++at)
     items[kFirstClient + at] = {clients_.fd(at), POLLIN, 0};
 
-  if (::poll(items.data(), items.size(), os::poll_timeout(next_wake())) < 0) return;  // EINTR
+  const Instant wake = next_wake();
+  if (wake == os::kNever) give_back_stack();
+  if (::poll(items.data(), items.size(), os::poll_timeout(wake)) < 0) return;  // EINTR
   ++state_.wakeups;
   for (const auto slot : {kSignals, kOut, kErr}) stirred_ |= items[slot].revents != 0;
   if (items[kOut].revents != 0 || items[kErr].revents != 0) carry_output();
@@ -188,6 +205,7 @@ void Anchor::reap() {
       childless_ = false;
       break;
     }
+    ++reaped_;
     if (!main_ || child.si_pid != main_.pid().number) continue;
     ExitStatus status;
     status.signaled = child.si_code != CLD_EXITED;
@@ -267,7 +285,7 @@ void Anchor::check_empty() {
     recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
     return;
   }
-  killing_ = false;
+  if (std::exchange(killing_, false)) tree_.thaw();
   recheck_ = os::kNever;
   happen(life::TreeEmpty{});
 }
@@ -281,10 +299,14 @@ void Anchor::check_deadline() {
     become_ready("it runs; no readiness check is set");
   }
   if (now >= recheck_) {
-    recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
+    const bool ended_some = std::exchange(reaped_, 0) != 0;
+    // The kernel ends 2,000 processes in its own time; to name those that it has not come to yet
+    // costs more than their end. Once that stalls, or goes on for too long, they are named.
+    const bool goes_on = killing_ && ended_some && now < named_by_ && tree_.holds_some();
+    if (!goes_on) recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
     recheck_ = now + recheck_pause_;
     reap();
-    if (killing_ && recheck_ != os::kNever) tree_.kill_pass(false);
+    if (killing_ && recheck_ != os::kNever && !goes_on) tree_.kill_pass(false);
     if (state_.phase == Phase::unkillable && now - named_ >= kNameAgain) {
       name_survivors();
       publish();
@@ -380,6 +402,8 @@ void Anchor::perform(life::Action action) {
     case life::Action::kill_tree:
       if (!std::exchange(killing_, true)) killed_ = os::now();
       state_.receipt.forced = true;
+      named_by_ = os::now() + kNamedWithin;
+      reaped_ = 0;
       tree_.kill_pass(state_.phase != Phase::unkillable);
       recheck_pause_ = kFirstRecheck;
       recheck_ = os::now() + recheck_pause_;

@@ -129,6 +129,8 @@ class Anchor {
   bool childless_ = true;
   bool over_ = false;
   bool killing_ = false;
+  std::uint32_t reaped_ = 0;      ///< since the last recheck
+  Instant named_by_{};            ///< no later than this, a kill names what is left
   Instant recheck_ = os::kNever;  // next kill pass or check for emptiness
   Duration recheck_pause_{};
   Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it

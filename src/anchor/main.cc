@@ -2,6 +2,7 @@
 // by gpuward or gpuwardd with its launcher's socket as descriptor 3; its plan comes over that
 // socket, its state goes back over it.
 
+#include <malloc.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -132,5 +133,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   if (copy) copy->close();
+  ::malloc_trim(
+      0);  // what the plan and the host's mounts were read into; from here on it is sealed
   return anchor->run();
 }

@@ -185,6 +185,10 @@ Result<void> Tree::renew() {
   return {};
 }
 
+void Tree::thaw() const {
+  if (cgroup_) (void)cgroup_.freeze(false);
+}
+
 bool Tree::empty(bool childless) const {
   if (!childless || std::ranges::any_of(inherited_, os::lives)) return false;
   if (!cgroup_) return true;
@@ -234,7 +238,9 @@ void Tree::kill_pass(bool first) const {
     // cgroup.kill misses (leaderless processes, some that moved away) is named by the next pass.
     if (!killed || !first)
       for_each([](const os::Process& process) { (void)process.signal(SIGKILL); });
-    if (frozen) (void)cgroup_.freeze(false);
+    // What the kernel kills dies frozen, and sooner if nothing walks through its dying members. It
+    // is thawed by the next pass, or when it is empty; of a dead anchor's, by whoever adopts it.
+    if (frozen && (!killed || !first)) (void)cgroup_.freeze(false);
     cgroup_.let_end();
     if (!first) chase();
     return;

@@ -57,6 +57,10 @@ class Tree {
   /// Proof: the cgroup says "populated 0" and we have no child left. @p childless is the caller's
   /// ECHILD from waitid. And nothing inherited lives.
   bool empty(bool childless) const;
+  /// Lets what comes into its cgroup next run: kill_pass() leaves it frozen where the kernel kills.
+  void thaw() const;
+  /// Is there a process in its cgroup? False without one.
+  bool holds_some() const { return cgroup_ && cgroup_.populated().value_or(false); }
 
   /// Sends TERM once to every process; @p main first, so that it sees its children end knowing why.
   /// @return how many were signalled.

@@ -27,7 +27,7 @@ constexpr std::size_t kLargestStart = std::size_t{48} * 1024;
 
 constexpr Range kWait{1ms, 24h, "1ms to 24h"};
 constexpr Range kWaitOrZero{0ms, 24h, "0s to 24h"};
-constexpr Range kPause{10ms, 24h, "10ms to 24h"};
+constexpr Range kPause{0ms, 24h, "0s to 24h"};
 constexpr Range kLiveEvery{100ms, 24h, "100ms to 24h"};
 constexpr Range kReset{1ms, 30 * 24h, "1ms to 30d"};
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <optional>
 
 #include "os/clock.h"
 #include "os/kernel.h"
@@ -203,6 +204,17 @@ ExecState read_exec_report(const Fd& report, SpawnFailure* failure) {
   return ExecState::pending;
 }
 
+namespace {
+std::optional<rlimit> files_before;  // raise_file_limit()
+}
+
+void raise_file_limit() {
+  rlimit now{};
+  if (::getrlimit(RLIMIT_NOFILE, &now) < 0 || now.rlim_cur == now.rlim_max) return;
+  const rlimit more{now.rlim_max, now.rlim_max};
+  if (::setrlimit(RLIMIT_NOFILE, &more) == 0 && !files_before) files_before = now;
+}
+
 Result<Process> start_program(const ProgramPlan& plan) {
   std::vector<char*> argv;
   argv.push_back(const_cast<char*>(plan.path.c_str()));
@@ -237,6 +249,8 @@ Result<Process> start_program(const ProgramPlan& plan) {
     if (handed_high >= 0 && ::dup2(handed_high, 3) != 3)
       give_up(tell_high, SpawnStep::stdio, errno);
     close_on_exec_from(4);
+    // Last: what is open beyond it stays, but nothing new can be opened there.
+    if (files_before) (void)::setrlimit(RLIMIT_NOFILE, &*files_before);
     ::execv(plan.path.c_str(), argv.data());
     give_up(tell_high, SpawnStep::execute, errno);
   }

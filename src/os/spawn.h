@@ -88,6 +88,10 @@ struct ProgramPlan {
 };
 Result<Process> start_program(const ProgramPlan& plan);
 
+/// Lets this process open as many files as its hard limit says. What start_program() starts has the
+/// former limit again: a service may choke on a million descriptors that it could have, select(2).
+void raise_file_limit();
+
 /// Runs @p path to its end and returns what it printed, at most 64 KiB. Errors: not_found when it
 /// ended with another code than 0, timed_out (it is killed), as exec(2).
 Result<std::string> run_and_read(const std::string& path, std::vector<std::string> args,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "os/fd.h"
+#include "os/spawn.h"
 #include "warden/warden.h"
 
 int main(int argc, char** argv) {
@@ -34,6 +35,7 @@ int main(int argc, char** argv) {
     }
   }
   ::signal(SIGPIPE, SIG_IGN);
+  os::raise_file_limit();  // a connection for each service
   auto home = control::find_home();
   std::string trouble = home ? "" : home.error().message();
   if (trouble.empty()) {

@@ -127,9 +127,9 @@ TEST(Values, TimesNeedUnitsAndARange) {
             Lines{"3:32: 'ready.within' is out of range, expected 1ms to 24h"});
   EXPECT_EQ(problems_of("ready = { tcp = true, within = \"99999999999d\" }\n"),
             Lines{"3:32: 'ready.within' is out of range, expected 1ms to 24h"});
-  EXPECT_EQ(problems_of("backoff = { first = \"0s\", reset = true }\n"),
-            (Lines{"3:21: 'backoff.first' is out of range, expected 10ms to 24h",
-                   "3:35: 'backoff.reset' is a boolean, " + times}));
+  EXPECT_EQ(problems_of("backoff = { first = \"25h\", reset = true }\n"),
+            (Lines{"3:21: 'backoff.first' is out of range, expected 0s to 24h",
+                   "3:36: 'backoff.reset' is a boolean, " + times}));
 }
 
 TEST(Values, BackoffFirstMayNotExceedMax) {

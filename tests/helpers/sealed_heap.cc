@@ -95,6 +95,9 @@ int posix_memalign(void** block, std::size_t alignment, std::size_t size) {
   *block = take(size, alignment);
   return *block == nullptr ? ENOMEM : 0;
 }
+int malloc_trim(std::size_t) {
+  return 0;
+}
 std::size_t malloc_usable_size(void* block) {
   if (block == nullptr) return 0;
   std::size_t size = 0;
