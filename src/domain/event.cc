@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 31> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 32> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -38,6 +38,7 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 31> kNames = {{
     {EventKind::autostart, "autostart"},
     {EventKind::adoption, "adoption"},
     {EventKind::revival, "revival"},
+    {EventKind::tree_killed, "tree-killed"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},
@@ -64,6 +65,7 @@ bool is_intent(EventKind kind) {
     case EventKind::autostart:
     case EventKind::adoption:
     case EventKind::revival:
+    case EventKind::tree_killed:
       return true;
     default:
       return false;

@@ -41,9 +41,10 @@ enum class EventKind : std::uint8_t {
   order_done = 38,  ///< how an order ended; LedgerEntry::of names it
   warden_began = 39,
   warden_ended = 40,
-  autostart = 41,  ///< before a service is started because its file says so
-  adoption = 42,   ///< before an anchor is started for a living tree that has none
-  revival = 43,    ///< before a service is started again whose anchor and tree are both gone
+  autostart = 41,    ///< before a service is started because its file says so
+  adoption = 42,     ///< before an anchor is started for a living tree that has none
+  revival = 43,      ///< before a service is started again whose anchor and tree are both gone
+  tree_killed = 48,  ///< before a tree is killed because its anchor died: 'on_anchor_death'
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was
