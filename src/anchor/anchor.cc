@@ -279,7 +279,9 @@ void Anchor::hear() {
 }
 
 void Anchor::check_empty() {
-  if (!std::holds_alternative<life::Ending>(life_.state) || !tree_.empty(childless_)) return;
+  if (!std::holds_alternative<life::Ending>(life_.state)) return;
+  if (tree_.close_space()) recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
+  if (!tree_.empty(childless_)) return;
   // Of a tree that was taken over some may have been born to nobody while it was ending.
   if (tree_.find_marked() && !tree_.empty(childless_)) {
     recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
@@ -332,7 +334,8 @@ void Anchor::look_around(Instant now) {
     look_ = os::kNever;
     return;
   }
-  const bool by_the_clock = !tree_.cgroup() || (adopted_ && main_.poll_fd() < 0);
+  const bool by_the_clock =
+      (!tree_.cgroup() && !tree_.space()) || (adopted_ && main_.poll_fd() < 0);
   const bool due = now >= look_;
   const Instant soon = looked_ + (by_the_clock ? Duration(kFirstLook) : Duration(kLookAtEscapes));
   if (!due && now < soon) {
@@ -434,6 +437,12 @@ void Anchor::spawn() {
   if (auto renewed = limits_of_tree_.renew(plan_.limits, &state_.limits); !renewed)
     return spawn_failed({os::SpawnStep::join_limits, errno_of(renewed.error())});
   clear_temp_folder(false);
+  if (state_.level == Containment::pidns) {
+    auto space = os::PidNamespace::make(plan_.on_anchor_death == OnAnchorDeath::kill);
+    if (!space) return spawn_failed({os::SpawnStep::make_namespace, space.error().code.value()});
+    state_.init = space->first().id();
+    tree_.hold(std::move(*space));
+  }
   os::SpawnPlan plan;
   plan.argv = argv_.data();
   plan.envp = envp_.data();
@@ -443,6 +452,7 @@ void Anchor::spawn() {
   plan.cgroup = &tree_.cgroup();
   plan.rights = &rights_;
   plan.temp_folder = plan_.temp_folder.empty() ? nullptr : plan_.temp_folder.c_str();
+  plan.pid_namespace = &tree_.space();
   auto spawning = os::Spawning::begin(plan);
   if (!spawning) return spawn_failed(spawning.error());
   if (auto joined = limits_of_tree_.enter(spawning->process().pid()); !joined)
@@ -455,6 +465,7 @@ void Anchor::spawn() {
     state_.main = ProcessId{};
     return spawn_failed({os::SpawnStep::write_record, written.error().code.value()});
   }
+  tree_.settle_space();
   if (auto written = write_pid_file(plan_.pid_file, last_main_); !written)
     note_failure("the PID file could not be written", written.error());
   main_ = spawning->take_process();
@@ -462,6 +473,7 @@ void Anchor::spawn() {
 }
 
 void Anchor::spawn_failed(const os::SpawnFailure& failure) {
+  tree_.space().kill();
   state_.spawn_errno = failure.errno_value == 0 ? EIO : failure.errno_value;
   state_.spawn_failure = Text<200>(os::to_string(failure.step));
   if (failure.step == os::SpawnStep::execute)
@@ -611,6 +623,7 @@ void Anchor::describe() {
   state_.has_exit = life_.last_exit.has_value();
   if (life_.last_exit) state_.last_exit = *life_.last_exit;
   if (!main_) state_.main = ProcessId{};
+  if (!tree_.space().alive()) state_.init = ProcessId{};
   state_.next_ns =
       state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
   state_.lost_log_bytes = lost_before_ + log_.lost_bytes();

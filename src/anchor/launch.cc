@@ -5,6 +5,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -71,8 +72,13 @@ Result<os::Fd> watch_signals() {
 // The living tree that a dead anchor left.
 Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
   if (last.main) members.push_back(last.main);  // it may have left the cgroup
+  auto space = os::PidNamespace::open(last.init);
+  const auto with_space = [&](Tree tree) {
+    if (space) tree.hold(std::move(*space));
+    return tree;
+  };
   if (last.cgroup.empty()) {
-    Tree tree = Tree::taken_over({}, members, last.tree_variable);
+    Tree tree = with_space(Tree::taken_over({}, members, last.tree_variable));
     if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
     return tree;
   }
@@ -80,7 +86,7 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
                                 std::string(last.cgroup.view()));
   if (!group && group.error().code.value() != ENOENT) return fail(std::move(group).error());
   if (!group) group = os::Cgroup();  // somebody removed it, which the kernel allows for empty ones
-  Tree tree = Tree::taken_over(std::move(*group), members, last.tree_variable);
+  Tree tree = with_space(Tree::taken_over(std::move(*group), members, last.tree_variable));
   if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
   return tree;
 }
@@ -115,8 +121,27 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   return fail(error);
 }
 
-// The strongest hold there is; why it is not a cgroup is said in the state.
-Result<Tree> contain(const LaunchPlan& plan, AnchorState* state) {
+Error cannot_be_had(ContainmentWish wish, std::string_view why) {
+  Error error(Errc::refused, "start: containment = \"");
+  error.doing.append(to_string(wish)).append("\" cannot be had here: ").append(why);
+  return error;
+}
+
+// Is a PID namespace to be had? Said before anything is started, by making one.
+Result<void> try_pid_namespace() {
+  auto space = os::PidNamespace::make(true);
+  if (!space) return fail(cannot_be_had(ContainmentWish::pidns, space.error().message()));
+  space->kill();
+  ::waitpid(space->first().pid().number, nullptr, 0);
+  return {};
+}
+
+// A cgroup where one can be had; why not is said in the state.
+Result<Tree> enter_group(const LaunchPlan& plan, AnchorState* state) {
+  if (plan.containment == ContainmentWish::subreaper) {
+    state->why_no_cgroup = "'containment' wants none";
+    return Tree::fresh({});
+  }
   const auto place = os::find_cgroup_place();
   if (place.kind == os::CgroupKind::none) {
     state->why_no_cgroup = Text<200>(place.reason);
@@ -132,6 +157,17 @@ Result<Tree> contain(const LaunchPlan& plan, AnchorState* state) {
   state->cgroup_kind = static_cast<std::uint8_t>(place.kind);
   state->cgroup = Text<512>(group->path());
   return Tree::fresh(std::move(*group));
+}
+
+// The strongest hold there is, or the one that is wished for.
+Result<Tree> contain(const LaunchPlan& plan, AnchorState* state) {
+  if (plan.containment == ContainmentWish::pidns) GPUWARD_TRY(try_pid_namespace());
+  auto tree = enter_group(plan, state);
+  if (!tree) return tree;
+  if (plan.containment == ContainmentWish::cgroup && !tree->cgroup())
+    return fail(cannot_be_had(plan.containment, state->why_no_cgroup));
+  if (plan.containment == ContainmentWish::pidns) state->level = Containment::pidns;
+  return tree;
 }
 
 }  // namespace
@@ -289,7 +325,9 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   anchor->state_ = last;
   anchor->state_.anchor = self;
   anchor->state_.wakeups = 0;
-  anchor->state_.doubt |= last.cgroup.empty();
+  // A namespace loses nobody.
+  anchor->state_.doubt |=
+      (last.cgroup.empty() || tree->has_strays()) && last.level != Containment::pidns;
   anchor->ever_restored_ = restored;
   anchor->tree_ = std::move(*tree);
   anchor->limits_of_tree_ = Limits::taken_over(last.limits);
@@ -324,6 +362,13 @@ void Anchor::resume() {
   log_.note("a new anchor took the tree over");
   const bool stop = state_.stop_asked || was_over;
   const bool restart = state_.restart_asked;
+  // It was to die with its anchor, and nobody was there to see to that.
+  if (plan_.on_anchor_death == OnAnchorDeath::kill && !stop) {
+    life_.state = life::Ready{os::now()};
+    const auto grace = std::exchange(policy_.grace, std::chrono::milliseconds(0));
+    happen(life::LivenessLost{"its anchor died"});
+    policy_.grace = grace;
+  }
   // Its first anchor may have seen how main ended.
   const ExitStatus end = state_.has_exit ? state_.last_exit : ExitStatus{.unknown = true};
   if (stop) happen(life::StopAsked{plan_.grace});

@@ -103,7 +103,7 @@ template <class Visit>
 void Tree::for_each_descendant(Visit&& visit) const {
   walked_.clear();
   const auto meet = [&](const os::Process& process, bool ended) {
-    if (!ended) visit(process);
+    if (!ended && process.id() != space_.first().id()) visit(process);
     if (walked_.size() < walked_.capacity()) walked_.push_back(process.id());
   };
   auto us = os::Process::open(self());
@@ -117,6 +117,7 @@ void Tree::for_each_descendant(Visit&& visit) const {
 // Visits what was inherited and lives, and all that descends from it.
 template <class Visit>
 void Tree::for_each_inherited(Visit&& visit) const {
+  if (taken_over_ && space_.alive()) inherit_strays_of(space_.first());
   for (std::size_t at = 0; at < inherited_.size(); ++at) {  // grows on the way
     auto process = os::Process::open(inherited_[at]);
     if (!process || !os::lives(process->id())) continue;
@@ -189,8 +190,16 @@ void Tree::thaw() const {
   if (cgroup_) (void)cgroup_.freeze(false);
 }
 
+bool Tree::close_space() const {
+  if (!space_.alive()) return false;
+  bool alone = true;
+  for_each([&](const os::Process&) { alone = false; });
+  if (alone) space_.kill();
+  return alone;
+}
+
 bool Tree::empty(bool childless) const {
-  if (!childless || std::ranges::any_of(inherited_, os::lives)) return false;
+  if (!childless || space_.alive() || std::ranges::any_of(inherited_, os::lives)) return false;
   if (!cgroup_) return true;
   auto populated = cgroup_.populated();
   return populated && !*populated;
@@ -231,6 +240,7 @@ void Tree::chase() const {
 }
 
 void Tree::kill_pass(bool first) const {
+  space_.kill();  // and with it, by the kernel, whoever is inside
   if (cgroup_) {
     const bool frozen = cgroup_.freeze(true).has_value();
     const bool killed = cgroup_.kill().has_value();

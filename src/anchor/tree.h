@@ -7,6 +7,7 @@
 #include "base/pid.h"
 #include "domain/anchor_state.h"
 #include "os/cgroup.h"
+#include "os/pid_namespace.h"
 #include "os/process.h"
 
 namespace gpuward::anchor {
@@ -33,10 +34,17 @@ class Tree {
                          std::string_view variable);
 
   const os::Cgroup& cgroup() const { return cgroup_; }
+  /// From now on the tree lives in @p space too. The namespace's first process belongs to nobody's
+  /// tree: it is neither counted nor sent TERM, and it ends last.
+  void hold(os::PidNamespace space) { space_ = std::move(space); }
+  const os::PidNamespace& space() const { return space_; }
+  void settle_space() { space_.settle(); }
+  /// Ends the namespace when nobody is left in it. @return whether it did: its end is yet to come.
+  bool close_space() const;
   /// Must the owner ask whether it has ended, because nothing will tell?
   bool silent() const {
     return cgroup_.kind() == os::CgroupKind::v1_freezer || (taken_over_ && !inherited_.empty()) ||
-           (taken_over_ && !cgroup_);
+           (!cgroup_ && (taken_over_ || space_));
   }
 
   /// Lists who belongs to it without being a member of its cgroup. @return whether that has
@@ -48,6 +56,10 @@ class Tree {
   /// Of a tree that was taken over: looks for those who carry its variable. Reads every process of
   /// this machine: for its beginning and its end. @return whether there are any.
   bool find_marked() const;
+
+  /// Of a tree that was taken over: is somebody in no cgroup of ours? What such a one starts comes
+  /// to nobody, and can be lost.
+  bool has_strays() const { return !inherited_.empty(); }
 
   /// Somebody removed the cgroup: stops watching it, so that poll is quiet.
   void forget_if_gone();
@@ -101,6 +113,7 @@ class Tree {
   void inherit(const os::Process& process) const;
 
   os::Cgroup cgroup_;
+  os::PidNamespace space_;
   bool taken_over_ = false;
   Text<48> variable_;
   std::vector<ProcessId> seen_;

@@ -49,6 +49,7 @@ Tone tone_of(EventKind kind) {
     case EventKind::log_lost:
     case EventKind::adoption:
     case EventKind::revival:
+    case EventKind::tree_killed:
     case EventKind::missed:
       return Tone::warn;
     case EventKind::ready:

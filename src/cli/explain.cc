@@ -69,6 +69,10 @@ class Explainer {
     else
       add("cgroup", std::string(state_.cgroup.view()),
           "so that none of its processes is overlooked", "-");
+    if (state_.level == Containment::pidns)
+      add("process numbers", "of its own PID namespace, whose 1 is gpuward's",
+          "nobody can leave it, and its end ends all; /proc still shows the numbers of the host",
+          "another 'containment'", "unknown");
     add("session", "its own, below its anchor",
         "signals of a terminal do not reach it; orphans come to the anchor", "-");
   }
@@ -172,6 +176,9 @@ class Explainer {
                          : plan_.restart == RestartPolicy::always
                              ? "it is started again"
                              : "after a failure it is started again";
+    if (plan_.on_anchor_death == OnAnchorDeath::kill)
+      add("when its anchor dies", "it is killed, and started again by 'restart'",
+          "'on_anchor_death'", "on_anchor_death = \"keep\"");
     add("when main ends", "the rest of its processes ends; " + std::string(policy),
         "no second copy beside leftovers", "restart = ...");
   }

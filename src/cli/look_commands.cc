@@ -281,6 +281,14 @@ int check(const std::vector<std::string>& files) {
     std::printf("  %s: %s\n", service.name.c_str(),
                 program ? program->c_str() : service.command.front().c_str());
   }
+  for (const auto& service : parsed.services)
+    if (service.on_anchor_death == OnAnchorDeath::kill &&
+        service.containment != ContainmentWish::pidns)
+      std::printf(
+          "note: %s: 'on_anchor_death = \"kill\"' is kept at once only while the warden lives; "
+          "with "
+          "'containment = \"pidns\"' always\n",
+          service.name.c_str());
   std::printf("%s\n", paint(Tone::faint, "next: gpuward up").c_str());
   return 0;
 }

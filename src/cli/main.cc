@@ -235,6 +235,16 @@ int main(int argc, char** argv) {
   run_command->add_option("--pid-file", run.pid_file, "write main's pid there, for old scripts");
   run_command
       ->add_option_function<std::string>(
+          "--containment",
+          [&](const std::string& word) {
+            for (const auto wish : {ContainmentWish::automatic, ContainmentWish::cgroup,
+                                    ContainmentWish::pidns, ContainmentWish::subreaper})
+              if (word == to_string(wish)) run.containment = wish;
+          },
+          "how its tree is held: auto, or nothing but cgroup, pidns or subreaper")
+      ->check(CLI::IsMember({"auto", "cgroup", "pidns", "subreaper"}));
+  run_command
+      ->add_option_function<std::string>(
           "--gpu",
           [](const std::string& card) {
             if (card != "none")

@@ -222,6 +222,7 @@ Result<Begun> begin(const RunOptions& options, const control::Home& home) {
   service.command = options.command;
   service.restart = RestartPolicy::never;
   service.pid_file = options.pid_file;
+  service.containment = options.containment;
   if (options.grace) service.grace = *options.grace;
   control::LaunchContext context;
   context.environment = control::own_environment();

@@ -5,12 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "domain/service.h"
+
 namespace gpuward::cli {
 
 struct RunOptions {
   std::string name;  ///< empty: after the command
   bool detach = false;
   std::string pid_file;
+  ContainmentWish containment = ContainmentWish::automatic;
   std::vector<std::string> command;
   std::optional<std::chrono::milliseconds> grace;  ///< absent: as for every service
 };

@@ -83,6 +83,7 @@ class ServiceReader : private TableReader {
     read_rights(*this, model().rights);
     read_tree_limits(*this, model().limits);
     truth("private_tmp", model().private_tmp);
+    holding();
     truth("autostart", model().autostart);
     links("after", model().after);
     links("requires", model().needs);
@@ -227,24 +228,46 @@ class ServiceReader : private TableReader {
     duration(*table, "stop", "drain", kWaitOrZero, model().drain);
   }
 
-  void restart() {
-    const Entry* entry = table_.find("restart");
+  template <class Value>
+  struct Named {
+    std::string_view name;
+    Value value;
+  };
+
+  // One of a few words.
+  template <class Value, std::size_t N>
+  void one_of(std::string_view key, const std::array<Named<Value>, N>& words,
+              const std::string& expected, Value& into) {
+    const Entry* entry = find(key);
     if (entry == nullptr) return;
-    struct Named {
-      std::string_view name;
-      RestartPolicy policy;
-    };
-    static constexpr std::array<Named, 3> kPolicies = {{{"on-failure", RestartPolicy::on_failure},
-                                                        {"always", RestartPolicy::always},
-                                                        {"never", RestartPolicy::never}}};
-    const std::string expected = R"("on-failure", "always" or "never")";
-    if (entry->value.kind != Kind::string) return wrong_type(entry->value, "restart", expected);
+    if (entry->value.kind != Kind::string) return wrong_type(entry->value, key, expected);
     const auto found =
-        std::ranges::find(kPolicies, std::string_view(entry->value.text), &Named::name);
-    if (found == kPolicies.end())
-      return report_.add(entry->value.place,
-                         "'restart' does not know " + in_quotes(entry->value.text), expected);
-    model().restart = found->policy;
+        std::ranges::find(words, std::string_view(entry->value.text), &Named<Value>::name);
+    if (found == words.end())
+      return add(entry->value.place,
+                 in_quotes(key) + " does not know " + in_quotes(entry->value.text), expected);
+    into = found->value;
+  }
+
+  void restart() {
+    static constexpr std::array<Named<RestartPolicy>, 3> kPolicies = {
+        {{"on-failure", RestartPolicy::on_failure},
+         {"always", RestartPolicy::always},
+         {"never", RestartPolicy::never}}};
+    one_of("restart", kPolicies, R"("on-failure", "always" or "never")", model().restart);
+  }
+
+  void holding() {
+    static constexpr std::array<Named<ContainmentWish>, 4> kWishes = {
+        {{"auto", ContainmentWish::automatic},
+         {"cgroup", ContainmentWish::cgroup},
+         {"pidns", ContainmentWish::pidns},
+         {"subreaper", ContainmentWish::subreaper}}};
+    static constexpr std::array<Named<OnAnchorDeath>, 2> kDeaths = {
+        {{"keep", OnAnchorDeath::keep}, {"kill", OnAnchorDeath::kill}}};
+    one_of("containment", kWishes, R"("auto", "cgroup", "pidns" or "subreaper")",
+           model().containment);
+    one_of("on_anchor_death", kDeaths, R"("keep" or "kill")", model().on_anchor_death);
   }
 
   void backoff() {

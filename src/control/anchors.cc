@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 
 #include "os/clock.h"
 #include "os/controller.h"
@@ -147,6 +148,27 @@ Result<Launched> adopt_anchor(const AnchorFolder& folder) {
   if (!first) return fail(std::move(first).error());
   if (is_refusal(*first)) return fail(Error(Errc::refused, first->reason));
   return launched;
+}
+
+void kill_recorded(const AnchorRecord& record) {
+  const AnchorState& state = record.state;
+  if (record.ever_restored) return;  // harm.md 1
+  const auto kill = [](ProcessId id) {
+    if (!id) return;
+    if (const auto process = os::Process::open(id)) (void)process->signal(SIGKILL);
+  };
+  kill(state.init);
+  if (!state.cgroup.empty()) {
+    auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                  std::string(state.cgroup.view()));
+    if (group && !group->kill())
+      (void)group->for_each_member([&](Pid pid) {
+        const auto process = os::Process::open(pid);
+        if (process && group->holds(pid)) (void)process->signal(SIGKILL);
+      });
+  }
+  kill(state.main);
+  for (const auto& member : unpack(record.members)) kill(member);
 }
 
 bool is_refusal(const AnchorState& state) {

@@ -53,6 +53,11 @@ struct Launched {
 /// the tree is told over the channel.
 Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home);
 
+/// KILLs at once, through pidfds, whom the record of a dead anchor names: for `on_anchor_death =
+/// "kill"`. Proves nothing: an anchor that adopts does. Nobody is touched whose tree was ever
+/// restored by the driver.
+void kill_recorded(const AnchorRecord& record);
+
 /// Starts a new anchor for the living tree of a dead one. Its first word is its state, or that it
 /// could not: then is_refusal() of it holds, and it has ended.
 Result<Launched> launch_adopter(const AnchorFolder& folder);

@@ -148,6 +148,8 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.grace = service.grace;
   plan.restart = service.restart;
   plan.backoff = service.backoff;
+  plan.containment = service.containment;
+  plan.on_anchor_death = service.on_anchor_death;
   plan.pid_file = absolute(service.pid_file, plan.directory);
   plan.log = service.log;
   plan.mark = process_mark(service);

@@ -189,7 +189,7 @@ void fields(A& a, LaunchPlan& v) {
       a(12, v.log_file);
   a(13, v.cgroup_name), a(16, v.live), a(17, v.log), a(18, v.rights),
       a(19, v.mark);  // 14 and 15 were used once
-  a(20, v.limits), a(21, v.temp_folder);
+  a(20, v.limits), a(21, v.temp_folder), a(30, v.containment), a(31, v.on_anchor_death);
   a(25, v.after), a(26, v.needs);
 }
 template <class A>
@@ -214,7 +214,7 @@ void fields(A& a, AnchorState& v) {
   a(24, v.restart_asked), a(25, v.restart_orders), a(26, v.why_no_cgroup), a(27, v.doubt),
       a(28, v.outside), a(29, v.alarm);
   a(30, v.tree_variable), a(31, v.notify_name), a(32, v.last_failure);
-  a(33, v.limits);
+  a(33, v.limits), a(39, v.init);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

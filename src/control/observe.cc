@@ -60,6 +60,10 @@ Members collect_members(const AnchorFolder& folder, const AnchorState& state) {
     if (group) (void)group->for_each_member([&](Pid pid) { add_member(pid, members); });
   }
   if (os::lives(state.anchor)) add_descendants(state.anchor.pid, true, members, 0);
+  if (os::lives(state.init)) {  // ours, not the service's
+    add_descendants(state.init.pid, true, members, 0);
+    members.erase(state.init.pid);
+  }
   if (state.outside == 0 && holds(members, state.main)) return members;
   for_each_recorded(folder, state, [&](Pid pid) {
     if (members.contains(pid)) return;
@@ -231,7 +235,7 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
 }
 
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
-  bool any = false;
+  bool any = os::lives(state.init);
   for_each_recorded(folder, state, [&](Pid) { any = true; });
   if (any || state.cgroup.empty()) return any;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),

@@ -5,11 +5,15 @@
 namespace gpuward {
 
 std::string_view to_string(Containment level) {
+  if (level == Containment::pidns) return "pidns";
   return level == Containment::cgroup ? "cgroup" : "subreaper";
 }
 
 std::string_view limits_of(Containment level) {
   if (level == Containment::cgroup) return {};
+  if (level == Containment::pidns)
+    return "the process numbers that it writes or sends mean others outside its namespace, and it "
+           "cannot be parked";
   return "without cgroups a crash of the anchor loses processes that left their parent in the 5 "
          "seconds before it, or after it";
 }
@@ -74,8 +78,8 @@ std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan
   if (starts_containers(plan)) return "its command starts containers, which live outside its tree";
   if (state.receipt.memory == MemoryProof::held) return "its GPU memory was not back in time";
   if (state.receipt.only_seen)
-    return "all that was seen has ended, but its first anchor had died, and without a cgroup what "
-           "left its parent unseen is not known";
+    return "all that was seen has ended, but its first anchor had died, and of what is in no "
+           "cgroup what left its parent unseen is not known";
   return {};
 }
 

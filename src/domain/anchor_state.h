@@ -17,6 +17,7 @@ namespace gpuward {
 enum class Containment : std::uint8_t {
   cgroup = 0,     ///< cgroup + subreaper: membership from the first instruction
   subreaper = 1,  ///< every orphan comes to the anchor; lost when the anchor dies
+  pidns = 2,      ///< a PID namespace, which nobody can leave; with a cgroup where one can be had
 };
 std::string_view to_string(Containment level);
 /// One sentence: what this level cannot promise. Empty when there is nothing to say.
@@ -42,6 +43,8 @@ struct LaunchPlan {
   LaunchRights rights;
   TreeLimits limits;
   std::string temp_folder;  ///< absolute, the tree's own and emptied by its anchor; empty: none
+  ContainmentWish containment = ContainmentWish::automatic;
+  OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
   std::vector<std::string> after;  ///< as the service was written when it started
   std::vector<std::string> needs;  ///< likewise
   std::uint64_t mark = 0;          ///< process_mark() of the service it was made of; 0: not known
@@ -144,7 +147,9 @@ struct AnchorState {
   Text<48> tree_variable;  ///< "GPUWARD_TREE=...", in the environment of main and its children
   Text<64> notify_name;    ///< of its notification socket
   LimitState limits;
-  bool doubt = false;  ///< it was taken over without a cgroup: what was not seen may live on
+  ProcessId init;  ///< first process of its PID namespace; 0: it has none
+  bool doubt =
+      false;  ///< it was taken over with processes in no cgroup: what was not seen may live on
 };
 
 /// "returned": a contract of the JSON output.

@@ -45,6 +45,10 @@ std::string policy_name(RestartPolicy policy) {
   return policy == RestartPolicy::always ? "always" : "never";
 }
 
+std::string death_name(OnAnchorDeath what) {
+  return what == OnAnchorDeath::kill ? "kill" : "keep";
+}
+
 std::string or_none(const std::string& text) {
   return text.empty() ? "none" : text;
 }
@@ -157,6 +161,10 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("rights", rights_text(before.rights), rights_text(after.rights), Effect::restart);
   limits(c, before.limits, after.limits);
   c.field("private_tmp", truth(before.private_tmp), truth(after.private_tmp), Effect::restart);
+  c.field("containment", std::string(to_string(before.containment)),
+          std::string(to_string(after.containment)), Effect::restart);
+  c.field("on_anchor_death", death_name(before.on_anchor_death), death_name(after.on_anchor_death),
+          Effect::restart);
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
   c.field("autostart", truth(before.autostart), truth(after.autostart), Effect::live);
   c.field("after", or_none(words(before.after)), or_none(words(after.after)), Effect::live);
@@ -180,6 +188,9 @@ std::uint64_t process_mark(const ServiceModel& service) {
   if (service.limits.cpu_weight != 0) mark.add("cpu_weight");
   if (service.limits.memory_max.count != 0) mark.add("memory_max");
   if (service.private_tmp) mark.add("private_tmp");
+  // Only where they are not the default: the mark of a service without them stays what it was.
+  if (service.containment != ContainmentWish::automatic) mark.add(to_string(service.containment));
+  if (service.on_anchor_death != OnAnchorDeath::keep) mark.add("kill");
   return mark.value();
 }
 

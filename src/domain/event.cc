@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 32> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 33> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -39,6 +39,7 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 32> kNames = {{
     {EventKind::adoption, "adoption"},
     {EventKind::revival, "revival"},
     {EventKind::take_over, "take-over"},
+    {EventKind::tree_killed, "tree-killed"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},
@@ -66,6 +67,7 @@ bool is_intent(EventKind kind) {
     case EventKind::adoption:
     case EventKind::revival:
     case EventKind::take_over:
+    case EventKind::tree_killed:
       return true;
     default:
       return false;

@@ -42,10 +42,11 @@ enum class EventKind : std::uint8_t {
   order_done = 38,  ///< how an order ended; LedgerEntry::of names it
   warden_began = 39,
   warden_ended = 40,
-  autostart = 41,  ///< before a service is started because its file says so
-  adoption = 42,   ///< before an anchor is started for a living tree that has none
-  revival = 43,    ///< before a service is started again whose anchor and tree are both gone
-  take_over = 44,  ///< before a person's `start --take-over` ends what gpuward did not start
+  autostart = 41,    ///< before a service is started because its file says so
+  adoption = 42,     ///< before an anchor is started for a living tree that has none
+  revival = 43,      ///< before a service is started again whose anchor and tree are both gone
+  take_over = 44,    ///< before a person's `start --take-over` ends what gpuward did not start
+  tree_killed = 48,  ///< before a tree is killed because its anchor died: 'on_anchor_death'
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

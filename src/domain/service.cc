@@ -36,4 +36,18 @@ void set_variable(std::vector<EnvVar>& list, EnvVar variable) {
     found->value = std::move(variable.value);
 }
 
+std::string_view to_string(ContainmentWish wish) {
+  switch (wish) {
+    case ContainmentWish::automatic:
+      return "auto";
+    case ContainmentWish::cgroup:
+      return "cgroup";
+    case ContainmentWish::pidns:
+      return "pidns";
+    case ContainmentWish::subreaper:
+      return "subreaper";
+  }
+  return "auto";
+}
+
 }  // namespace gpuward

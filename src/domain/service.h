@@ -69,6 +69,21 @@ enum class RestartPolicy : std::uint8_t {
   never = 2,
 };
 
+/// How a tree has to be held.
+enum class ContainmentWish : std::uint8_t {
+  automatic = 0,  ///< the strongest that can be had without changing what the service sees
+  cgroup = 1,     ///< or not started at all
+  pidns = 2,      ///< in a PID namespace of its own, and a cgroup where one can be had
+  subreaper = 3,  ///< without a cgroup, although one could be had
+};
+std::string_view to_string(ContainmentWish wish);
+
+/// What becomes of a tree whose anchor died.
+enum class OnAnchorDeath : std::uint8_t {
+  keep = 0,  ///< it lives on and is taken over
+  kill = 1,  ///< it is ended; `restart` says whether it starts again
+};
+
 struct Backoff {
   std::chrono::milliseconds first{1'000};
   std::chrono::milliseconds max{60'000};
@@ -118,7 +133,9 @@ struct ServiceModel {
   Rights rights;
   TreeLimits limits;
   bool private_tmp = false;  ///< a temp folder of its own, by TMPDIR, TEMP and TMP
-  std::string pid_file;      ///< main's pid for old scripts; empty for none. Never read by gpuward
+  ContainmentWish containment = ContainmentWish::automatic;
+  OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
+  std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
   bool autostart = true;
   std::vector<std::string> after;  ///< it starts when these are ready or have failed
   std::vector<std::string>

@@ -59,6 +59,8 @@ Kernel probe_kernel(std::string_view mask, std::string* unknown) {
       found.proc_children = false;
     else if (name == "no_cgroup1")
       found.cgroup1 = false;
+    else if (name == "no_pid_namespace")
+      found.pid_namespace = false;
     else if (name == "no_cgroup2")
       found.cgroup2 = false;
     else if (unknown != nullptr)

@@ -10,11 +10,12 @@ namespace gpuward::os {
 ///
 /// GPUWARD_KERNEL_MASK=no_pidfd,no_cgroup_kill,... hides features, so that every fall-back can be
 /// exercised on one machine. Names: no_pidfd, no_clone_into_cgroup, no_cgroup_kill,
-/// no_cgroup_freeze, no_cgroup, no_cgroup1, no_cgroup2, no_proc_children.
+/// no_cgroup_freeze, no_cgroup, no_cgroup1, no_cgroup2, no_proc_children, no_pid_namespace.
 struct Kernel {
   bool pidfd = false;              ///< pidfd_open + pidfd_send_signal (5.3, 5.1)
   bool clone_into_cgroup = false;  ///< clone3 with CLONE_INTO_CGROUP (5.7)
   bool proc_children = false;      ///< /proc/PID/task/TID/children (3.5, CONFIG_PROC_CHILDREN)
+  bool pid_namespace = true;       ///< may PID namespaces be tried (only a mask forbids it)
   bool cgroup = true;              ///< may cgroups be tried at all (only a mask forbids it)
   bool cgroup1 = true;             ///< may v1 hierarchies be tried (only a mask forbids it)
   bool cgroup2 = true;             ///< may cgroup v2 be tried (only a mask forbids it)

@@ -105,6 +105,42 @@ SpawnStep step_of(RightsStep step) {
   give_up(report, SpawnStep::execute, errno);
 }
 
+// A process in between enters the namespace and makes the child, whose parent is nevertheless this
+// one (CLONE_PARENT): so it is waited for here, and this process stays where it is.
+std::expected<Pid, SpawnFailure> clone_into(const SpawnPlan& plan, clone_args args, const Fd& gate,
+                                            int read_gate, int report) {
+  auto told = make_pipe();
+  if (!told) return std::unexpected(SpawnFailure{SpawnStep::clone, EMFILE});
+  // CLONE_PIDFD's descriptor would be the other's; and with CLONE_PARENT its own signal is used.
+  args.flags = (args.flags & ~std::uint64_t{CLONE_PIDFD}) | CLONE_PARENT;
+  args.exit_signal = 0;
+  const pid_t between = ::fork();
+  if (between < 0) return std::unexpected(SpawnFailure{SpawnStep::clone, errno});
+  if (between == 0) {
+    SpawnFailure failure{SpawnStep::enter_namespace, 0};
+    long child = -1;
+    const auto& space = *plan.pid_namespace;
+    if (::setns(space.first().poll_fd(), space.entry_flags()) == 0) {
+      failure.step = SpawnStep::clone;
+      child = ::syscall(SYS_clone3, &args, sizeof args);
+    }
+    if (child == 0) {
+      ::close(gate.get());
+      become(plan, read_gate, report);
+    }
+    failure.errno_value = child < 0 ? errno : static_cast<int>(-child);
+    (void)!::write(told->write.get(), &failure, sizeof failure);
+    ::_exit(0);
+  }
+  told->write.close();
+  SpawnFailure answer{SpawnStep::clone, EIO};
+  const bool whole = ::read(told->read.get(), &answer, sizeof answer) == sizeof answer;
+  while (::waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!whole || answer.errno_value > 0) return std::unexpected(answer);
+  return Pid{-answer.errno_value};
+}
+
 }  // namespace
 
 std::string_view to_string(SpawnStep step) {
@@ -127,6 +163,10 @@ std::string_view to_string(SpawnStep step) {
       return "apply its limits";
     case SpawnStep::reach_temp_folder:
       return "reach its temp folder";
+    case SpawnStep::make_namespace:
+      return "make a PID namespace";
+    case SpawnStep::enter_namespace:
+      return "enter its PID namespace";
     case SpawnStep::write_record:
       return "write its record";
     case SpawnStep::wait_for_go:
@@ -160,9 +200,14 @@ std::expected<Spawning, SpawnFailure> Spawning::begin(const SpawnPlan& plan) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<std::uint64_t>(plan.cgroup->dir_fd());
   }
+  const bool inside = plan.pid_namespace != nullptr && *plan.pid_namespace;
+  const auto made = inside
+                        ? clone_into(plan, args, gate->write, gate->read.get(), report->write.get())
+                        : std::expected<Pid, SpawnFailure>(Pid{});
+  if (!made) return std::unexpected(made.error());
   // A pidfd is close-on-exec from birth. Where clone3 is missing (ENOSYS: old kernels, sandboxes),
   // fork does; the child then enters the cgroup before it is let go.
-  long child = ::syscall(SYS_clone3, &args, sizeof args);
+  long child = inside ? made->number : ::syscall(SYS_clone3, &args, sizeof args);
   if (child < 0 && (errno == ENOSYS || errno == EPERM || errno == EINVAL) && !into)
     child = ::fork();
   if (child < 0) return std::unexpected(SpawnFailure{SpawnStep::clone, errno});
@@ -174,7 +219,8 @@ std::expected<Spawning, SpawnFailure> Spawning::begin(const SpawnPlan& plan) {
   spawning.gate_ = std::move(gate->write);
   spawning.report_ = std::move(report->read);
   const Pid pid{static_cast<pid_t>(child)};
-  auto process = pidfd >= 0 ? Process::take_child(pid, Fd::take(pidfd)) : Process::open_child(pid);
+  auto process =
+      pidfd >= 0 && !inside ? Process::take_child(pid, Fd::take(pidfd)) : Process::open_child(pid);
   if (!process)
     return std::unexpected(SpawnFailure{SpawnStep::clone, process.error().code.value()});
   spawning.process_ = std::move(*process);

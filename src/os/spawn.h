@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "os/cgroup.h"
 #include "os/fd.h"
+#include "os/pid_namespace.h"
 #include "os/process.h"
 #include "os/rights.h"
 
@@ -29,7 +30,9 @@ enum class SpawnStep : std::uint8_t {
   set_capabilities = 12,
   join_limits = 13,  ///< the parent's: it could not move the child into the groups of its limits
   reach_temp_folder = 14,
-  write_record = 7,  ///< the parent's: it could not, and the child, which waited, was let end
+  make_namespace = 15,   ///< the parent's
+  enter_namespace = 16,  ///< of the process in between
+  write_record = 7,      ///< the parent's: it could not, and the child, which waited, was let end
 };
 /// "enter the cgroup", "change to its directory", "execute": for messages.
 std::string_view to_string(SpawnStep step);
@@ -44,6 +47,7 @@ struct SpawnPlan {
   const Cgroup* cgroup = nullptr;     ///< null or empty: none
   const Rights* rights = nullptr;     ///< null: as the parent's
   const char* temp_folder = nullptr;  ///< must be writable as its user; null: nothing is asked
+  const PidNamespace* pid_namespace = nullptr;  ///< null or empty: the parent's
 };
 
 struct SpawnFailure {

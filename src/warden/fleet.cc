@@ -1,5 +1,7 @@
 #include "warden/fleet.h"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cstdio>
@@ -13,6 +15,7 @@
 namespace gpuward::warden {
 namespace {
 
+constexpr auto kDying = std::chrono::milliseconds(50);
 constexpr auto kAdoptAgain = std::chrono::milliseconds(1000);
 constexpr auto kAdoptAgainAtMost = std::chrono::milliseconds(30'000);
 constexpr auto kReviveWindow = std::chrono::minutes(1);
@@ -181,10 +184,25 @@ void Fleet::on_gone(const std::string& name) {
   if (member->adopting) return adoption_failed(*member, "its new anchor ended without a word");
   member->alive = false;
   member->link.reset();
+  end_with_its_anchor(*member);
   clerk_.import(member->folder);
   take_over(*member);  // at once: a service that prints needs a reader (harm.md 18)
   revive_if_gone(*member);
   changed();
+}
+
+// `on_anchor_death = "kill"`. The lock of an anchor that is just dying goes a moment after its
+// link.
+void Fleet::end_with_its_anchor(const Member& member) {
+  const auto record = control::read_record(member.folder);
+  if (!record || record->plan.on_anchor_death != OnAnchorDeath::kill) return;
+  if (is_over(record->state.phase)) return;
+  const Instant give_up = os::now() + kDying;
+  while (control::anchor_lives(member.folder) && os::now() < give_up) ::poll(nullptr, 0, 1);
+  if (control::anchor_lives(member.folder)) return;
+  clerk_.note(EventKind::tree_killed, member.folder.service,
+              "its anchor died: 'on_anchor_death' says so");
+  control::kill_recorded(*record);
 }
 
 void Fleet::adoption_failed(Member& member, const std::string& why) {
@@ -193,8 +211,11 @@ void Fleet::adoption_failed(Member& member, const std::string& why) {
   member.adopting = member.alive = false;
   if (!connect(member)) {  // unless another one came up meanwhile
     const ProcessId anchor = member.state.anchor;
+    const bool meant = member.plan.on_anchor_death == OnAnchorDeath::kill &&
+                       !control::tree_lives(member.folder, member.state);
     member.trouble =
-        os::lives(anchor) && control::anchor_lives(member.folder)
+        meant ? "its anchor died, and its processes with it: 'on_anchor_death' says so"
+        : os::lives(anchor) && control::anchor_lives(member.folder)
             ? "its anchor (pid " + std::to_string(anchor.pid.number) +
                   ") lives but cannot be reached; to end it and its tree: kill -TERM " +
                   std::to_string(anchor.pid.number)

@@ -117,6 +117,7 @@ class Fleet {
   /// Connects to the anchor of @p member, or starts one for the living tree of a dead one. Where
   /// that fails, Member::trouble says why, and it is tried again. Never waits.
   void take_over(Member& member);
+  void end_with_its_anchor(const Member& member);
   void adoption_failed(Member& member, const std::string& why);
   bool connect(Member& member);
   void adopt_again_later();

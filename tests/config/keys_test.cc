@@ -58,7 +58,7 @@ TEST(Keys, FarFromAllTheSupportedOnesAreListed) {
       Lines{"3:1: unknown key 'zebra', expected one of command, directory, env, env_file, "
             "venv, ready, live, stop, restart, backoff, log, user, groups, umask, limits, caps, "
             "no_new_privs, oom_score_adj, nice, cpu_weight, memory_max, "
-            "private_tmp, pid_file, autostart, after, requires"});
+            "private_tmp, containment, on_anchor_death, pid_file, autostart, after, requires"});
   EXPECT_EQ(problems_of("stop = { zebra = 1 }\n"),
             Lines{"3:10: unknown key 'stop.zebra', expected one of grace, drain"});
 }
@@ -78,20 +78,12 @@ TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
-  for (const char* key : {"kind",        "every",
-                          "protocol",    "listen",
-                          "tls",         "auth",
-                          "min",         "max",
-                          "replicas",    "on_anchor_death",
-                          "release",     "containment",
-                          "gpu",         "cpu",
-                          "profile",     "allow_tf32",
-                          "heal",        "strict_results",
-                          "heal_budget", "idle_holder",
-                          "reap",        "queue",
-                          "unload",      "on_client_gone",
-                          "idle_stop",   "idle_park",
-                          "pausable",    "hooks"}) {
+  for (const char* key :
+       {"kind",     "every",      "protocol", "listen",         "tls",         "auth",
+        "min",      "max",        "replicas", "release",        "gpu",         "cpu",
+        "profile",  "allow_tf32", "heal",     "strict_results", "heal_budget", "idle_holder",
+        "reap",     "queue",      "unload",   "on_client_gone", "idle_stop",   "idle_park",
+        "pausable", "hooks"}) {
     const Lines found = problems_of(std::string(key) + " = 1\n");
     ASSERT_EQ(found.size(), 1U) << key;
     EXPECT_NE(found[0].find("is not supported yet"), std::string::npos) << found[0];

@@ -26,6 +26,8 @@ ready = { tcp = true, within = "1h30m" }
 stop = { grace = "0s", drain = "2m" }
 restart = "always"
 backoff = { first = "20ms", max = "1s", reset = "14d" }
+containment = "pidns"
+on_anchor_death = "kill"
 pid_file = "run/a.pid"
 autostart = false
 )");
@@ -40,6 +42,8 @@ autostart = false
   want.drain = 2min;
   want.restart = RestartPolicy::always;
   want.backoff = {20ms, 1s, 336h};
+  want.containment = ContainmentWish::pidns;
+  want.on_anchor_death = OnAnchorDeath::kill;
   want.pid_file = "/srv/a/run/a.pid";
   want.autostart = false;
   EXPECT_EQ(got, want);
@@ -106,6 +110,17 @@ TEST(Values, WrongTypesSayWhatIsThere) {
              "\"60s\", reset = \"10m\" }",
              "8:12: 'env_file' is a number, expected a string: \"1.5\"",
              "9:12: 'pid_file' is a date or time, expected a string"}));
+}
+
+TEST(Values, WordsThatAreNotKnownSayWhichAre) {
+  EXPECT_EQ(
+      problems_of("containment = \"jail\"\non_anchor_death = \"die\"\nrestart = \"no\"\n"),
+      (Lines{
+          "3:15: 'containment' does not know 'jail', expected \"auto\", \"cgroup\", \"pidns\" or "
+          "\"subreaper\"",
+          "4:19: 'on_anchor_death' does not know 'die', expected \"keep\" or \"kill\"",
+          "5:11: 'restart' does not know 'no', expected \"on-failure\", \"always\" or "
+          "\"never\""}));
 }
 
 TEST(Values, TimesNeedUnitsAndARange) {

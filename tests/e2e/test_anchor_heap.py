@@ -23,6 +23,7 @@ LIMIT
 [service.deaf]
 command = ["sh", "-c", "trap '' TERM; echo up; echo trouble >&2; while :; do sleep 1000 & wait; done"]
 stop = { grace = "100ms" }
+CONTAINMENT
 
 [service.absent]
 command = ["/nowhere/program"]
@@ -50,6 +51,11 @@ def sealed(tmp_path):
         end(pid)
 
 
+def may_make_pid_namespaces() -> bool:
+    prefix = ["unshare", "-pf"] if os.geteuid() == 0 else ["unshare", "-Urpf"]
+    return subprocess.run([*prefix, "true"], capture_output=True).returncode == 0
+
+
 def allocated_at(report) -> str:
     if not report.exists():
         return ""
@@ -62,7 +68,9 @@ def test_a_whole_life_allocates_nothing(sealed, tmp_path, mask):
     gw, report = sealed
     gw.env["GPUWARD_KERNEL_MASK"] = mask
     limit = "" if "no_cgroup" in mask.split(",") else 'memory_max = "1GiB"'
-    gw.configure(SERVICES.replace("PID_FILE", str(tmp_path / "web.pid")).replace("LIMIT", limit))
+    inside = "no_pidfd" not in mask and may_make_pid_namespaces()
+    gw.configure(SERVICES.replace("PID_FILE", str(tmp_path / "web.pid")).replace("LIMIT", limit)
+                 .replace("CONTAINMENT", 'containment = "pidns"' if inside else ""))
     up = gw("up")
     assert up.returncode == 0, allocated_at(report) + up.stderr
     gw("start", "absent", "slow")

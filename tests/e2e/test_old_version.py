@@ -104,6 +104,7 @@ class OldAnchor(threading.Thread):
         self.lock = open(self.folder / "lock", "w")
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.main = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        self.main_field = process(3, self.main.pid)
         self.asked = []
         self.listener = socket.socket(socket.AF_UNIX)
         here = os.open(self.folder, os.O_PATH)
@@ -113,7 +114,7 @@ class OldAnchor(threading.Thread):
         self.write_record(self.state(2))
 
     def state(self, phase: int, more: bytes = b"") -> bytes:
-        main = process(3, self.main.pid) if phase == 2 else b""
+        main = self.main_field if phase == 2 else b""
         return (number(1, phase) + process(2, os.getpid()) + main + number(4, 1) + number(6, 1)
                 + text(14, "it runs; no readiness check is set") + more)
 

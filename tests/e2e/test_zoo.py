@@ -19,10 +19,9 @@ NOBODY = 65534
 ROOT = os.geteuid() == 0
 
 # How many locks each holds once all of it is up.
-ANIMALS = {"leaver": 3, "nester": 3, "iced": 2, "leaderless": 2, "headless": 1, "tracer": 3, "subreaper": 4, "namespaces": 4,
+ANIMALS = {"leaver": 3, "nester": 3, "leaderless": 2, "headless": 1, "tracer": 3, "subreaper": 4, "namespaces": 4,
            "forkchain": 4, "vforks": 3, "daemons": 4, "elastic": 5, "resurrectors": 3, "stopped": 3, "deaf": 2,
            "walled": 2, "masked": 2, "scrubbed": 2}
-MORTAL = tuple(name for name in ANIMALS if name != "iced")
 
 
 def locks(register: Path) -> int:
@@ -56,7 +55,7 @@ def holders(register: Path) -> list[int]:
 class Zoo:
     """One install whose services are animals."""
 
-    def __init__(self, gw: Gpuward, folder: Path, animals=MORTAL, grace: str = "200ms", keys: str = ""):
+    def __init__(self, gw: Gpuward, folder: Path, animals=tuple(ANIMALS), grace: str = "200ms", keys: str = ""):
         self.gw = gw
         self.animals = animals
         self.registers = {}
@@ -153,7 +152,7 @@ def test_no_animal_survives(zoo):
 def test_no_animal_survives_a_fall_back(zoo, mask):
     # Without lists of children each look reads every process of the machine: who forks faster than that is ended when
     # it rests, and that is the time of its forks, not of ours.
-    animals = tuple(name for name in MORTAL if name not in ("forkchain", "vforks") or "no_proc_children" not in mask)
+    animals = tuple(name for name in tuple(ANIMALS) if name not in ("forkchain", "vforks") or "no_proc_children" not in mask)
     one = zoo(animals=animals, GPUWARD_KERNEL_MASK=mask)
     one.up()
     stop = stop_all(one)
@@ -267,8 +266,20 @@ def test_no_animal_survives_a_crash_of_everything(zoo, mask):
     for name in one.animals:
         assert one.alive(name) == ANIMALS[name], f"{name} was touched by being taken over"
     stop = stop_all(one)
-    assert not one.survivors(), stop
-    assert stop["code"] == 0, stop
+    # Two have left their cgroup: whom they lost while there was no anchor is not known, and that is said.
+    assert {r["service"] for r in stop["receipts"] if r["only_seen"]} == ({"leaver", "forkchain"} if ROOT else set())
+    assert stop["code"] == (4 if ROOT else 0), stop
+    assert set(one.survivors()) <= {"forkchain"}, stop
+    end_lost(one, {"forkchain"})
+
+
+def end_lost(one: Zoo, names: set):
+    """Those that are made to get lost, once they stand still after their last fork."""
+    def ended() -> bool:
+        for pid in [pid for name in names for pid in holders(one.registers[name])]:
+            end(pid)
+        return not any(one.alive(name) for name in names)
+    wait_for(ended, why="they stand still after their last fork")
 
 
 def test_after_a_crash_without_cgroups_no_end_is_called_proven(zoo):
@@ -280,21 +291,48 @@ def test_after_a_crash_without_cgroups_no_end_is_called_proven(zoo):
     assert stop["code"] == 4, stop
     for name in one.animals:
         assert f"{name}: not proven" in stop["stderr"], (name, stop["stderr"])
-    # These are made to get lost: what they start comes to nobody, and they are gone before they are looked at.
-    lost = {"forkchain", "vforks"}
-    assert set(one.survivors()) <= lost, stop
+    # What these start comes to nobody, and they are gone before they are looked at.
+    assert set(one.survivors()) <= {"forkchain", "vforks"}, stop
+    end_lost(one, {"forkchain", "vforks"})
 
-    def ended() -> bool:
-        for pid in [pid for name in lost for pid in holders(one.registers[name])]:
-            end(pid)
-        return not any(one.alive(name) for name in lost)
-    wait_for(ended, why="they stand still after their last fork")
+
+def skip_without_pid_namespaces():
+    skip_unless_works(("unshare", "-pf") if ROOT else ("unshare", "-Urpf"))
+
+
+@pytest.mark.parametrize("mask", ["", "no_cgroup"])
+@pytest.mark.parametrize("crash", [False, True], ids=["", "crash of everything"])
+def test_no_animal_leaves_its_pid_namespace(zoo, mask, crash):
+    skip_without_pid_namespaces()
+    one = zoo(keys='containment = "pidns"', GPUWARD_KERNEL_MASK=mask)
+    one.up()
+    assert one.levels() == {"pidns"}
+    if crash:
+        kill_all_of_us(one.gw)
+        assert one.gw("up").returncode == 0
+        for name in one.animals:
+            assert one.alive(name) == ANIMALS[name], f"{name} was touched by being taken over"
+    stop = stop_all(one)
+    assert not one.survivors(), stop
+    assert stop["code"] == 0, stop
+
+
+def test_no_animal_leaves_its_pid_namespace_although_nobody_has_a_right(zoo):
+    if not ROOT:
+        pytest.skip("needs root to become somebody else")
+    skip_unless_works((*as_nobody(), "unshare", "-Urpf"))
+    one = zoo(as_nobody(), NOBODY, keys='containment = "pidns"')
+    one.up()
+    assert one.levels() == {"pidns"}
+    stop = stop_all(one)
+    assert not one.survivors(), stop
+    assert stop["code"] == 0, stop
 
 
 # When main ends the rest ends with it, whatever the rest is.
 @pytest.mark.parametrize("mask", ["", "no_cgroup"])
 def test_no_animal_outlives_its_main(zoo, tmp_path, mask):
-    animals = tuple(name for name in MORTAL if name not in ("headless", "elastic"))
+    animals = tuple(name for name in tuple(ANIMALS) if name not in ("headless", "elastic"))
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     one = zoo(animals=animals, keys=f'env = {{ ZOO_GATE = "{gate}" }}', GPUWARD_KERNEL_MASK=mask)
@@ -320,30 +358,3 @@ def test_control_c_twice_ends_an_animal_at_once(zoo, animal, mask):
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=10)
     assert run.returncode == (143 if animal == "leaver" else 137) and not one.survivors(), err
-
-
-def test_who_cannot_be_ended_is_named_until_it_can(zoo, tmp_path):
-    freezers = [path for path in mounts("cgroup") if "freezer" in path]
-    ice = Path(freezers[0] if freezers else "/nonexistent") / f"zoo.{os.getpid()}"
-    try:
-        ice.mkdir()
-    except OSError as error:
-        pytest.skip(f"needs a v1 freezer, the one thing here that holds off KILL: {error}")
-    try:
-        one = zoo(animals=("iced",), keys=f'env = {{ ZOO_ICE = "{ice}" }}')
-        one.up()
-        frozen = int((ice / "cgroup.procs").read_text())
-        for order in ("first", "again"):
-            stop = one.gw("stop", "iced")
-            assert stop.returncode == 4 and f"pid {frozen} (zoo)" in stop.stderr, (order, stop)
-        stop = stop_all(one)
-        assert stop["code"] == 4, stop
-        assert [s["pid"] for r in stop["receipts"] for s in r["survivors"]] == [frozen], stop
-        assert one.gw.service("iced")["verdict"] == "UNKILLABLE"
-        again = one.gw("start", "iced")
-        assert again.returncode == 4 and "a new one is not started" in again.stderr, again
-    finally:
-        (ice / "freezer.state").write_text("THAWED")
-    wait_for(lambda: one.gw.service("iced")["verdict"] == "STOPPED", why="its KILL has reached it")
-    assert not one.survivors()
-    ice.rmdir()

@@ -184,15 +184,6 @@ void nester() {
   child([&] { go(true); });
 }
 
-// Frozen in a v1 group that is nobody's: not even KILL reaches it until somebody thaws that.
-void iced() {
-  const char* ice = std::getenv("ZOO_ICE");
-  if (ice == nullptr) return;
-  const pid_t frozen = child(sign_in_and_live);
-  write_file(std::string(ice) + "/cgroup.procs", std::to_string(frozen));
-  write_file(std::string(ice) + "/freezer.state", "FROZEN");
-}
-
 void become_leaderless() {
   sign_in();
   be_deaf();
@@ -428,23 +419,14 @@ struct Animal {
 };
 
 constexpr std::array kAnimals = {
-    Animal{"leaver", leaver},
-    Animal{"nester", nester},
-    Animal{"iced", iced},
-    Animal{"leaderless", leaderless},
-    Animal{"headless", [] { become_leaderless(); }},
-    Animal{"tracer", tracer},
-    Animal{"subreaper", subreaper},
-    Animal{"namespaces", namespaces},
-    Animal{"forkchain", forkchain},
-    Animal{"vforks", vforks},
-    Animal{"daemons", daemons},
-    Animal{"elastic", elastic},
-    Animal{"resurrectors", resurrectors},
-    Animal{"stopped", stopped},
-    Animal{"deaf", deaf},
-    Animal{"walled", walled},
-    Animal{"masked", masked},
+    Animal{"leaver", leaver},         Animal{"nester", nester},
+    Animal{"leaderless", leaderless}, Animal{"headless", [] { become_leaderless(); }},
+    Animal{"tracer", tracer},         Animal{"subreaper", subreaper},
+    Animal{"namespaces", namespaces}, Animal{"forkchain", forkchain},
+    Animal{"vforks", vforks},         Animal{"daemons", daemons},
+    Animal{"elastic", elastic},       Animal{"resurrectors", resurrectors},
+    Animal{"stopped", stopped},       Animal{"deaf", deaf},
+    Animal{"walled", walled},         Animal{"masked", masked},
     Animal{"scrubbed", scrubbed},
 };
 
