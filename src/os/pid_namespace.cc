@@ -37,7 +37,7 @@ constexpr const char* kName = "gpuward-init";
   // Nor does its command line look like the program that it is a copy of.
   const std::size_t room = std::strlen(program_invocation_name);
   std::memset(program_invocation_name, 0, room);
-  std::memcpy(program_invocation_name, kName, std::min(room, std::strlen(kName)));
+  std::copy_n(kName, std::min(room, std::strlen(kName)), program_invocation_name);
   ::setsid();  // no signal of a terminal or a group means it
   if (die_with_parent) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   char word = 'r';
