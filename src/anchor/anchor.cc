@@ -88,8 +88,10 @@ int Anchor::run() {
   if (plan_.ready.kind == ReadyKind::tcp || plan_.ready.kind == ReadyKind::http)
     probe_ = Probe(plan_.ready);
   watch_.set(plan_.live);
+  container_ = Container(plan_.container, state_.container, cgroup2_mount_);
   if (plan_.ready.kind == ReadyKind::log) log_.look_for(plan_.ready.text);
   note_beginning();
+  if (adopted_) container_.resume(os::now());
   if (adopted_)
     resume();
   else
@@ -105,8 +107,8 @@ int Anchor::run() {
 Instant Anchor::next_wake() const {
   const Instant probe = exec_report_ ? os::kNever : probe_.next();  // asked once it is executed
   const Instant listen = os::now() < listen_again_ ? listen_again_ : os::kNever;
-  return std::min(
-      {deadline(life_), probe, watch_.next(), recheck_, memory_by_, look_, listen, runs_by_});
+  return std::min({deadline(life_), probe, watch_.next(), recheck_, memory_by_, look_, listen,
+                   runs_by_, container_.next()});
 }
 
 void Anchor::wait() {
@@ -121,6 +123,8 @@ void Anchor::wait() {
     kNotify,
     kTree,
     kMain,
+    kContainer,
+    kEngine,
     kFirstClient
   };
   std::array<pollfd, kFirstClient + Clients::kMost> items{};
@@ -135,6 +139,8 @@ void Anchor::wait() {
   items[kNotify] = {notify_.fd(), POLLIN, 0};
   items[kTree] = {tree_.cgroup().events_fd(), POLLPRI, 0};
   items[kMain] = {adopted_ ? main_.poll_fd() : -1, POLLIN, 0};
+  items[kContainer] = {container_.events_fd(), POLLPRI, 0};
+  items[kEngine] = {container_.engine_fd(), container_.engine_events(), 0};
   for (std::size_t at = 0; at < Clients::kMost; ++at)
     items[kFirstClient + at] = {clients_.fd(at), POLLIN, 0};
 
@@ -151,6 +157,7 @@ void Anchor::wait() {
   if (items[kProbe].revents != 0) check_probe();
   if (items[kNotify].revents != 0) hear();
   if (items[kWatch].revents != 0) check_life();
+  if (items[kContainer].revents != 0 || items[kEngine].revents != 0) check_container();
   if (items[kTree].revents != 0) {
     (void)tree_.cgroup().populated();  // reading cgroup.events is what quiets poll (cgroups(7))
     tree_.forget_if_gone();
@@ -245,7 +252,9 @@ void Anchor::check_probe() {
   const Instant now = os::now();
   if (exec_report_ || !probe_.advance(now)) return;
   // Somebody answered on the service's address. Was it the service?
-  if (tree_.listens_on(probe_.port()) == false) {
+  // What a container listens on is its own or its engine's, outside the tree.
+  const bool within = plan_.container.hold == ContainerHold::none;
+  if (within && tree_.listens_on(probe_.port()) == false) {
     Text<96> text("readiness: port ");
     log_.note(text.append_number(probe_.port()).append(" is answered by another program"));
     return probe_.retry(now);
@@ -287,13 +296,24 @@ void Anchor::check_empty() {
     recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
     return;
   }
+  const bool ended_well = life_.last_exit && life_.last_exit->success();
+  if (!container_.ended(killing_, ended_well, os::now())) {
+    recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
+    return;
+  }
   if (std::exchange(killing_, false)) tree_.thaw();
   recheck_ = os::kNever;
   happen(life::TreeEmpty{});
 }
 
+void Anchor::check_container() {
+  if (container_.advance(os::now())) publish();
+  check_empty();
+}
+
 void Anchor::check_deadline() {
   const Instant now = os::now();
+  if (now >= container_.next()) check_container();
   if (probe_.active() && now >= probe_.next()) check_probe();
   if (now >= watch_.next()) check_life();
   if (now >= runs_by_) {
@@ -308,7 +328,10 @@ void Anchor::check_deadline() {
     if (!goes_on) recheck_pause_ = std::min<Duration>(recheck_pause_ * 2, kLongestRecheck);
     recheck_ = now + recheck_pause_;
     reap();
-    if (killing_ && recheck_ != os::kNever && !goes_on) tree_.kill_pass(false);
+    if (killing_ && recheck_ != os::kNever) {
+      container_.kill_pass(now);
+      if (!goes_on && !container_.comes_first(now)) tree_.kill_pass(false);
+    }
     if (state_.phase == Phase::unkillable && now - named_ >= kNameAgain) {
       name_survivors();
       publish();
@@ -407,7 +430,8 @@ void Anchor::perform(life::Action action) {
       state_.receipt.forced = true;
       named_by_ = os::now() + kNamedWithin;
       reaped_ = 0;
-      tree_.kill_pass(state_.phase != Phase::unkillable);
+      container_.kill(os::now());
+      if (!container_.comes_first(os::now())) tree_.kill_pass(state_.phase != Phase::unkillable);
       recheck_pause_ = kFirstRecheck;
       recheck_ = os::now() + recheck_pause_;
       return reap();
@@ -453,6 +477,7 @@ void Anchor::spawn() {
   plan.rights = &rights_;
   plan.temp_folder = plan_.temp_folder.empty() ? nullptr : plan_.temp_folder.c_str();
   plan.pid_namespace = &tree_.space();
+  container_.begin(os::now());
   auto spawning = os::Spawning::begin(plan);
   if (!spawning) return spawn_failed(spawning.error());
   if (auto joined = limits_of_tree_.enter(spawning->process().pid()); !joined)
@@ -494,6 +519,7 @@ void Anchor::note_tree() {
   state_.receipt.only_seen = state_.doubt;
   tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
   state_.receipt.ports_unknown = state_.receipt.ports_freed.dropped() != 0;
+  state_.receipt.processes_ended += container_.count_beside(tree_);
   if (!main_ && life_.last_exit)
     ++state_.receipt.processes_ended;  // it has ended by itself already
 }
@@ -533,6 +559,9 @@ void Anchor::write_receipt() {
   receipt.survivors.clear();
   if (state_.phase == Phase::unkillable) name_survivors();
   check_ports(receipt);
+  receipt.container = state_.container.id;
+  receipt.container_proof = container_.proof();
+  if (state_.phase != Phase::unkillable) container_.forget();
   JournalEntry entry;
   entry.receipt = receipt;
   entry.reason = life_.reason;
@@ -543,6 +572,7 @@ void Anchor::name_survivors() {
   named_ = os::now();
   state_.receipt.survivors.clear();
   tree_.name_survivors(&state_.receipt.survivors);
+  container_.name_survivors(&state_.receipt.survivors);
   for (auto& survivor : state_.receipt.survivors)
     survivor.killed_for = std::chrono::duration_cast<std::chrono::milliseconds>(named_ - killed_);
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "anchor/clients.h"
+#include "anchor/container.h"
 #include "anchor/journal.h"
 #include "anchor/limits.h"
 #include "anchor/log_pump.h"
@@ -62,6 +63,7 @@ class Anchor {
   void hear();
   void become_ready(std::string_view evidence);
   void check_empty();
+  void check_container();
   void check_deadline();
   void look_around(Instant now);
   Instant next_wake() const;
@@ -119,6 +121,8 @@ class Anchor {
   LogPump log_;
   Probe probe_;
   Watch watch_;
+  Container container_;
+  std::string cgroup2_mount_;
   NotifySocket notify_;
   Clients clients_;
 

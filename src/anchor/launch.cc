@@ -69,8 +69,14 @@ Result<os::Fd> watch_signals() {
   return fd;
 }
 
-// The living tree that a dead anchor left.
-Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
+// The id may have been written after its anchor had died. Does a process of the container live?
+bool recover_container(const ContainerPlan& plan, ContainerTrace& trace) {
+  if (trace.awaited && trace.id.empty()) trace.id = os::read_container_id(plan.cidfile.c_str());
+  return os::container_lives(trace.id);
+}
+
+// The living tree that a dead anchor left. @p contained: its container lives, if nothing else.
+Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bool contained) {
   if (last.main) members.push_back(last.main);  // it may have left the cgroup
   auto space = os::PidNamespace::open(last.init);
   const auto with_space = [&](Tree tree) {
@@ -79,7 +85,8 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
   };
   if (last.cgroup.empty()) {
     Tree tree = with_space(Tree::taken_over({}, members, last.tree_variable));
-    if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
+    if (!contained && tree.empty(true))
+      return fail(Errc::not_found, "adopt a tree of which nothing lives");
     return tree;
   }
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(last.cgroup_kind),
@@ -87,7 +94,8 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members) {
   if (!group && group.error().code.value() != ENOENT) return fail(std::move(group).error());
   if (!group) group = os::Cgroup();  // somebody removed it, which the kernel allows for empty ones
   Tree tree = with_space(Tree::taken_over(std::move(*group), members, last.tree_variable));
-  if (tree.empty(true)) return fail(Errc::not_found, "adopt a tree of which nothing lives");
+  if (!contained && tree.empty(true))
+    return fail(Errc::not_found, "adopt a tree of which nothing lives");
   return tree;
 }
 
@@ -107,8 +115,16 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
   if (!record || record->boot_id.view() != boot_id) return {};
   GPUWARD_TRY(refuse_if_led(record->state));
-  const auto tree = recover(record->state, unpack(record->members));
-  if (!tree) return {};
+  AnchorState& last = record->state;
+  const std::string& cidfile = record->plan.container.cidfile;
+  const bool contained = recover_container(record->plan.container, last.container);
+  const auto tree = recover(last, unpack(record->members), contained);
+  if (!tree) {
+    // The engine refuses to write over it.
+    const auto& id = last.container.id;
+    if (!id.empty() && os::read_container_id(cidfile.c_str()) == id) ::unlink(cidfile.c_str());
+    return {};
+  }
   InlineVec<Survivor, 16> living;
   tree->name_survivors(&living);
   Error error(Errc::refused, "start: of the last generation there still live");
@@ -118,6 +134,7 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
         .append(" (")
         .append(process.name)
         .append(")");
+  if (contained) error.doing.append(" container ").append(short_id(last.container.id));
   return fail(error);
 }
 
@@ -193,6 +210,8 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   if (!self) return fail(std::move(self).error());
   anchor.state_.anchor = self->id();
   anchor.journal_ = Journal(self->id(), *boot);
+  if (p.container.hold == ContainerHold::by_id)
+    anchor.cgroup2_mount_ = os::ContainerGroup::find_mount();
   for (const auto& word : p.command) anchor.argv_.push_back(word.c_str());
   anchor.argv_.push_back(nullptr);
   for (const auto& variable : p.env)
@@ -309,7 +328,7 @@ Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd 
 Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   auto record = control::read_record(dir);
   if (!record) return fail(std::move(record).error());
-  const AnchorState last = record->state;
+  AnchorState last = record->state;
   const bool restored = record->ever_restored;
   auto anchor = prepare_common(std::move(record->plan), std::move(dir), std::move(lock),
                                std::move(launcher), &last);
@@ -317,7 +336,8 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   if (anchor->boot_id_ != record->boot_id)
     return fail(Errc::refused, "adopt a tree from before a reboot");
   GPUWARD_TRY(refuse_if_led(last));
-  auto tree = recover(last, unpack(record->members));
+  const bool contained = recover_container(anchor->plan_.container, last.container);
+  auto tree = recover(last, unpack(record->members), contained);
   if (!tree) return fail(std::move(tree).error());
   // Its owner may have died in the middle of a stop.
   if (tree->cgroup()) (void)tree->cgroup().freeze(false);

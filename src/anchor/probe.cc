@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <string_view>
 
+#include "anchor/http_status.h"
+
 namespace gpuward::anchor {
 namespace {
 
@@ -18,18 +20,6 @@ Text<kRequestRoom> request_for(const Readiness& ready) {
   text.append(ready.path).append(" HTTP/1.1\r\nHost: ").append(ready.address);
   text.append("\r\nUser-Agent: gpuward\r\nAccept: */*\r\nConnection: close\r\n\r\n");
   return text;
-}
-
-// "HTTP/1.1 200 OK" -> 200; 0 for anything else.
-int status_of(std::string_view line) {
-  if (!line.starts_with("HTTP/1.") || line.size() < 12 || line[8] != ' ') return 0;
-  if (line.size() > 12 && line[12] != ' ' && line[12] != '\r' && line[12] != '\n') return 0;
-  int status = 0;
-  for (const char c : line.substr(9, 3)) {
-    if (c < '0' || c > '9') return 0;
-    status = status * 10 + (c - '0');
-  }
-  return status;
 }
 
 }  // namespace
@@ -95,7 +85,7 @@ bool Probe::read_status(Instant now) {
   const std::string_view line(line_, line_size_);
   const bool whole = line.find('\n') != std::string_view::npos || line_size_ == sizeof line_;
   if (!whole && n > 0) return false;
-  status_ = status_of(line);
+  status_ = http_status(line);
   step_ = Step::draining;
   next_ = now + kDrain;
   return drain(now);

@@ -32,6 +32,7 @@ class Explainer {
   std::vector<Change> changes() {
     order();
     place();
+    container();
     streams();
     environment();
     rights();
@@ -75,6 +76,21 @@ class Explainer {
           "another 'containment'", "unknown");
     add("session", "its own, below its anchor",
         "signals of a terminal do not reach it; orphans come to the anchor", "-");
+  }
+
+  void container() {
+    const ContainerPlan& c = plan_.container;
+    if (c.hold == ContainerHold::not_by_id)
+      add("container", "not held: " + c.why, "a stop is never proven", "'docker run' as 'command'");
+    if (c.hold != ContainerHold::by_id) return;
+    if (c.cidfile_is_ours)
+      add("command", "--cidfile=" + c.cidfile + " behind 'run'",
+          "its container is known by the id that stands there", "a --cidfile of your own");
+    else
+      add("container", "known by the id in " + c.cidfile,
+          "the file is removed when the container has ended: it would stop the next start", "-");
+    add("asked", "POST /containers/ID/kill to " + (c.sockets.empty() ? "no engine" : c.sockets[0]),
+        "a container that is left when its client or the grace has ended", "-");
   }
 
   void streams() {

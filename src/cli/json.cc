@@ -94,7 +94,8 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
            {"command", left.name.view()},
            {"state", std::string(1, static_cast<char>(left.state))},
            {"killed_for_seconds", std::chrono::duration<double>(left.killed_for).count()},
-           {"wchan", or_null(std::string(left.wchan.view()))}});
+           {"wchan", or_null(std::string(left.wchan.view()))},
+           {"in_container", left.in_container}});
     json::array ports;
     for (const auto port : receipt.ports_freed) ports.push_back(port);
     json::array held;
@@ -107,6 +108,10 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
                     {"ports_held", std::move(held)},
                     {"ports_unknown", receipt.ports_unknown},
                     {"only_seen", receipt.only_seen},
+                    {"container", or_null(short_id(receipt.container))},
+                    {"container_proof", receipt.container_proof == ContainerProof::not_judged
+                                            ? json::value(nullptr)
+                                            : json::value(to_string(receipt.container_proof))},
                     {"gpu_bytes_returned", receipt.gpu_bytes_returned.count},
                     {"memory_proof", to_string(receipt.memory)},
                     {"forced", receipt.forced},

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/utf8.h"
+#include "cli/engine.h"
 #include "cli/terminal.h"
 #include "cli/user_name.h"
 #include "cli/warden_client.h"
@@ -15,6 +16,7 @@
 #include "control/observe.h"
 #include "domain/memory_proof.h"
 #include "os/clock.h"
+#include "os/container.h"
 #include "os/proc_fs.h"
 
 namespace gpuward::cli {
@@ -23,6 +25,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr auto kLookWithin = std::chrono::seconds(5);
+constexpr auto kAskWithin = std::chrono::seconds(1);
 
 struct Owner {
   std::string service;
@@ -34,29 +37,11 @@ struct Row {
   const GpuProcess* process = nullptr;
   std::string command;
   std::string user;
-  std::string container;
+  std::string container;  // the whole id
+  ContainerFacts facts;   // of it
   std::optional<Owner> owner;
   std::optional<double> age_seconds;
 };
-
-// Engines name a container's cgroup by its id: 64 hexadecimal digits. The first 12 are its short
-// name.
-std::string container_of(Pid pid) {
-  auto text = os::read_file("/proc/" + std::to_string(pid.number) + "/cgroup");
-  if (!text) return {};
-  std::size_t run = 0;
-  for (std::size_t at = 0; at <= text->size(); ++at) {
-    const char c = at < text->size() ? (*text)[at] : '\n';
-    const bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-    if (hex)
-      ++run;
-    else if (run == 64)
-      return text->substr(at - 64, 12);
-    else
-      run = 0;
-  }
-  return {};
-}
 
 std::map<pid_t, Owner> owners(const control::Home& home) {
   std::map<pid_t, Owner> owned;
@@ -80,7 +65,7 @@ Row describe_row(const GpuDevice& device, const GpuProcess& process, bool ours,
   const Pid pid{static_cast<pid_t>(process.pid)};
   if (auto command = os::read_command(pid, 300)) row.command = *command;
   if (auto uid = os::read_uid(pid)) row.user = user_name(*uid, passwd);
-  row.container = container_of(pid);
+  row.container = std::string(os::container_of(pid).view());
   if (auto at = owned.find(pid.number); at != owned.end()) row.owner = at->second;
   if (process.start_ticks != 0) {
     const double hertz = static_cast<double>(::sysconf(_SC_CLK_TCK));
@@ -112,7 +97,10 @@ void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
          {"start_time_ticks", row.process->start_ticks},
          {"command", or_null(row.command)},
          {"user", or_null(row.user)},
-         {"container", or_null(row.container)},
+         {"container", or_null(short_id(row.container))},
+         {"image", or_null(row.facts.image)},
+         {"compose_project", or_null(row.facts.compose_project)},
+         {"compose_service", or_null(row.facts.compose_service)},
          {"gpu_uuid", row.device->uuid},
          {"gpu_memory_bytes", memory},
          {"sm_percent", or_null(row.process->sm_percent)},
@@ -133,6 +121,27 @@ void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
   std::printf("%s\n", printable(json::serialize(root)).c_str());
 }
 
+// "[container 0123456789ab of clinic/xray:2, clinic/xray] "
+std::string container_text(const Row& row) {
+  std::string text = "[container " + short_id(row.container);
+  if (!row.facts.image.empty()) text += " of " + printable(row.facts.image);
+  if (!row.facts.compose_project.empty()) text += ", " + printable(row.facts.compose_project);
+  if (!row.facts.compose_service.empty()) text += "/" + printable(row.facts.compose_service);
+  return text + "] ";
+}
+
+// An engine that hangs costs a second, however many containers there are.
+void ask_for_containers(std::vector<Row>& rows) {
+  const Instant deadline = os::now() + kAskWithin;
+  std::map<std::string, ContainerFacts> known;
+  for (auto& row : rows) {
+    if (row.container.empty()) continue;
+    const auto [at, fresh] = known.try_emplace(row.container);
+    if (fresh) at->second = ask_engines(row.container, deadline).value_or(ContainerFacts{});
+    row.facts = at->second;
+  }
+}
+
 void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
   for (const auto& device : snapshot.devices) {
     std::printf("GPU %u: %s, %s of %s used", device.index, device.name.c_str(),
@@ -148,7 +157,7 @@ void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
     for (const auto& row : rows) {
       std::string command =
           row.command.empty() ? "(not a process of this pid space)" : shortened(row.command, 60);
-      if (!row.container.empty()) command.insert(0, "[container " + row.container + "] ");
+      if (!row.container.empty()) command.insert(0, container_text(row));
       table.row({std::to_string(row.process->pid), std::to_string(row.device->index),
                  row.process->memory ? to_string(*row.process->memory) : "?",
                  row.process->sm_percent ? std::to_string(*row.process->sm_percent) + " %" : "-",
@@ -176,6 +185,7 @@ int ps(bool as_json) {
   for (const auto& device : snapshot.devices)
     for (const auto& process : device.processes)
       rows.push_back(describe_row(device, process, snapshot.pids_are_ours, passwd, owned));
+  ask_for_containers(rows);
   if (as_json)
     print_json(snapshot, rows);
   else

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "domain/container.h"
+
 namespace gpuward::config {
 namespace {
 
@@ -50,6 +52,7 @@ class MachineCheck {
     venv();
     env_file();
     program();
+    container();
     pid_file();
     return std::move(problems_);
   }
@@ -108,6 +111,13 @@ class MachineCheck {
       expected += service_.venv.empty() ? "PATH" : "bin/ of 'venv' or in PATH";
     if (word.find(' ') != std::string::npos) expected += "; each word is an item of its own";
     add(key, "program " + in_quotes(word) + " is not found", expected);
+  }
+
+  void container() {
+    const auto command = read_container_command(service_.command);
+    if (command.detached)
+      add("command", "'" + command.engine + " run' in the background: its container ends with it",
+          "the foreground form, without -d");
   }
 
   void pid_file() {

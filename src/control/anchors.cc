@@ -247,7 +247,7 @@ Result<void> remove_folder(const AnchorFolder& folder) {
   auto dir = os::Fd::open(folder.path, O_RDONLY | O_DIRECTORY);
   if (!dir) return fail(std::move(dir).error());
   for (const char* name :
-       {"record", "record.new", "journal", "journal.old", "out", "err", "control", "lock"})
+       {"record", "record.new", "journal", "journal.old", "out", "err", "control", "cid", "lock"})
     ::unlinkat(dir->get(), name, 0);
   if (::rmdir(folder.path.c_str()) < 0) return fail(last_error("remove", folder.path));
   return {};

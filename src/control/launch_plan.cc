@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <climits>
 
+#include "control/container_plan.h"
 #include "control/messages.h"
 #include "control/users.h"
 #include "domain/change.h"
@@ -184,6 +185,7 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   auto rights = resolve_rights(service.rights, service.env, plan.env);
   if (!rights) return fail(std::move(rights).error());
   plan.rights = std::move(*rights);
+  plan_container(plan, anchor_folder(home, service.name, replica).path);
   if (has_address(plan.ready.kind)) GPUWARD_TRY(check_address(plan.ready.address));
   if (plan.live.kind == LiveKind::http) GPUWARD_TRY(check_address(plan.live.address));
   GPUWARD_TRY(check_size(plan));

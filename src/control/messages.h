@@ -183,6 +183,15 @@ void fields(A& a, LimitState& v) {
   a(5, v.kills_before), a(6, v.kills);
 }
 template <class A>
+void fields(A& a, ContainerPlan& v) {
+  a(1, v.hold), a(2, v.cidfile), a(3, v.cidfile_is_ours), a(4, v.sockets), a(5, v.engine_known),
+      a(6, v.only_here), a(7, v.why);
+}
+template <class A>
+void fields(A& a, ContainerTrace& v) {
+  a(1, v.id), a(2, v.awaited), a(3, v.seen), a(4, v.cgroup);
+}
+template <class A>
 void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
@@ -191,10 +200,11 @@ void fields(A& a, LaunchPlan& v) {
       a(19, v.mark);  // 14 and 15 were used once
   a(20, v.limits), a(21, v.temp_folder), a(30, v.containment), a(31, v.on_anchor_death);
   a(25, v.after), a(26, v.needs);
+  a(35, v.container);
 }
 template <class A>
 void fields(A& a, Survivor& v) {
-  a(1, v.pid), a(2, v.name), a(3, v.state), a(4, v.wchan), a(5, v.killed_for);
+  a(1, v.pid), a(2, v.name), a(3, v.state), a(4, v.wchan), a(5, v.killed_for), a(6, v.in_container);
 }
 template <class A>
 void fields(A& a, Receipt& v) {
@@ -202,6 +212,7 @@ void fields(A& a, Receipt& v) {
       a(5, v.ports_freed);
   a(6, v.ports_held), a(7, v.survivors), a(8, v.memory), a(9, v.gpu_bytes_returned),
       a(10, v.at_unix_ms), a(11, v.only_seen), a(12, v.ports_unknown);
+  a(16, v.container), a(17, v.container_proof);
 }
 template <class A>
 void fields(A& a, AnchorState& v) {
@@ -215,6 +226,7 @@ void fields(A& a, AnchorState& v) {
       a(28, v.outside), a(29, v.alarm);
   a(30, v.tree_variable), a(31, v.notify_name), a(32, v.last_failure);
   a(33, v.limits), a(39, v.init);
+  a(43, v.container);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

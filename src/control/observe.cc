@@ -6,6 +6,7 @@
 #include "base/utf8.h"
 #include "os/cgroup.h"
 #include "os/clock.h"
+#include "os/container.h"
 #include "os/proc_fs.h"
 
 namespace gpuward::control {
@@ -52,6 +53,28 @@ void add_descendants(Pid parent, bool one_thread, Members& members, int depth) {
   (void)os::for_each_child(parent, meet, one_thread);
 }
 
+// Of the service's container; its anchor may not have met the id yet when it died.
+ContainerId container_of(const AnchorFolder& folder, const AnchorState& state) {
+  if (!state.container.id.empty() || !state.container.awaited) return state.container.id;
+  const auto record = read_record(folder);
+  if (!record) return {};
+  return os::read_container_id(record->plan.container.cidfile.c_str());
+}
+
+// Where its group is known every second is cheap; else every process is asked.
+void add_container(const AnchorFolder& folder, const AnchorState& state, Members& members) {
+  if (!state.container.awaited) return;
+  const auto add = [&](Pid pid) {
+    if (!members.contains(pid)) add_member(pid, members);
+  };
+  if (!state.container.cgroup.empty()) {
+    auto group = os::Cgroup::open(os::CgroupKind::v2, std::string(state.container.cgroup.view()));
+    if (group) return (void)group->for_each_member([&](Pid pid) { add(pid); });
+  }
+  const auto id = container_of(folder, state);
+  if (!id.empty()) (void)os::for_each_in_container(id, add);
+}
+
 Members collect_members(const AnchorFolder& folder, const AnchorState& state) {
   Members members;
   if (!state.cgroup.empty()) {
@@ -59,6 +82,7 @@ Members collect_members(const AnchorFolder& folder, const AnchorState& state) {
                                   std::string(state.cgroup.view()));
     if (group) (void)group->for_each_member([&](Pid pid) { add_member(pid, members); });
   }
+  add_container(folder, state, members);
   if (os::lives(state.anchor)) add_descendants(state.anchor.pid, true, members, 0);
   if (os::lives(state.init)) {  // ours, not the service's
     add_descendants(state.init.pid, true, members, 0);
@@ -166,6 +190,13 @@ void add_evidence(const AnchorView& view, const ReplicaReport& replica,
     report.evidence.push_back({"readiness", std::string(view.state.ready_evidence.view()), age});
   if (replica.main)
     report.evidence.push_back({"main", "pid " + std::to_string(replica.main.number) + " lives", 0});
+  if (view.alive && !view.state.container.id.empty())
+    report.evidence.push_back(
+        {"container",
+         short_id(view.state.container.id) + (view.state.container.seen
+                                                  ? " is held by its id"
+                                                  : " was not seen on this machine yet"),
+         0});
   if (view.alive && !view.state.why_no_cgroup.empty())
     report.evidence.push_back(
         {"containment", "no cgroup: " + std::string(view.state.why_no_cgroup.view()), 0});
@@ -237,6 +268,7 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   bool any = os::lives(state.init);
   for_each_recorded(folder, state, [&](Pid) { any = true; });
+  any = any || os::container_lives(container_of(folder, state));
   if (any || state.cgroup.empty()) return any;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));

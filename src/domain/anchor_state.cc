@@ -66,16 +66,27 @@ Text<96> describe_kills(const LimitState& state, const TreeLimits& limits) {
 }
 
 bool starts_containers(const LaunchPlan& plan) {
-  if (plan.command.empty()) return false;
-  const std::string& word = plan.command.front();
-  const std::string program = word.substr(word.rfind('/') + 1);
-  return program == "docker" || program == "podman" || program == "nerdctl";
+  // Plans of older versions say nothing of it.
+  return plan.container.hold != ContainerHold::none ||
+         !read_container_command(plan.command).engine.empty();
 }
+
+namespace {
+
+std::string_view why_container_not_proven(const AnchorState& state, const LaunchPlan& plan) {
+  if (!starts_containers(plan) || state.receipt.generation == 0) return {};
+  if (plan.container.hold == ContainerHold::by_id)
+    return why_not_proven(state.receipt.container_proof);
+  if (!plan.container.why.empty()) return plan.container.why;
+  return "its command starts containers, which live outside its tree";
+}
+
+}  // namespace
 
 std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan) {
   if (state.phase == Phase::unkillable || !state.receipt.survivors.empty())
     return "processes are left";
-  if (starts_containers(plan)) return "its command starts containers, which live outside its tree";
+  if (const auto why = why_container_not_proven(state, plan); !why.empty()) return why;
   if (state.receipt.memory == MemoryProof::held) return "its GPU memory was not back in time";
   if (state.receipt.only_seen)
     return "all that was seen has ended, but its first anchor had died, and of what is in no "

@@ -8,6 +8,7 @@
 #include "base/pid.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "domain/container.h"
 #include "domain/lifecycle.h"
 #include "domain/service.h"
 
@@ -49,6 +50,7 @@ struct LaunchPlan {
   std::vector<std::string> needs;  ///< likewise
   std::uint64_t mark = 0;          ///< process_mark() of the service it was made of; 0: not known
   std::string cgroup_name;         ///< name of its own group below the place found at start
+  ContainerPlan container;
 };
 
 /// What a line in a log tells of the GPU, the least bad first. Never the line itself (harm.md 11).
@@ -85,6 +87,7 @@ struct Survivor {
   std::uint8_t state = 0;  ///< the letter of /proc/PID/stat
   Text<40> wchan;          ///< kernel function it waits in; empty if it cannot be seen
   std::chrono::milliseconds killed_for{0};  ///< since KILL was sent to it
+  bool in_container = false;                ///< of the service
 };
 
 /// What was ended, and the proof. One per end of a tree.
@@ -101,6 +104,8 @@ struct Receipt {
   Bytes gpu_bytes_returned;
   std::int64_t at_unix_ms = 0;
   bool only_seen = false;  ///< held without a cgroup and taken over: proves the processes once seen
+  ContainerId container;   ///< that ended, or is left; empty: none is known
+  ContainerProof container_proof = ContainerProof::not_judged;  ///< of a service that has one
 };
 
 /// Where the limits of a tree are kept, what came of them, and whom the kernel killed for memory.
@@ -150,6 +155,7 @@ struct AnchorState {
   ProcessId init;  ///< first process of its PID namespace; 0: it has none
   bool doubt =
       false;  ///< it was taken over with processes in no cgroup: what was not seen may live on
+  ContainerTrace container;
 };
 
 /// "returned": a contract of the JSON output.
@@ -159,8 +165,8 @@ std::string_view to_string(MemoryProof proof);
 /// main ended stands beside it: whether it was one of them is not known.
 Text<96> describe_kills(const LimitState& state, const TreeLimits& limits);
 
-/// Does the command start containers (docker, podman, nerdctl)? They live outside its tree, so an
-/// empty tree proves nothing (harm.md 17).
+/// Does the command start containers? They live outside its tree, so an empty tree alone proves
+/// nothing (harm.md 17).
 bool starts_containers(const LaunchPlan& plan);
 
 /// The exit code that a finished stop deserves: 0 proven, 4 not proven.

@@ -5,6 +5,25 @@
 
 namespace gpuward {
 
+namespace {
+
+std::string describe_container(const Receipt& receipt) {
+  if (receipt.container.empty()) return {};
+  const std::string name = "; container " + short_id(receipt.container);
+  switch (receipt.container_proof) {
+    case ContainerProof::empty:
+      return name + " empty";
+    case ContainerProof::ended:
+      return name + " ended, says its engine";
+    case ContainerProof::left:
+      return name + " LEFT";
+    default:
+      return name + " NOT proven empty";
+  }
+}
+
+}  // namespace
+
 std::string describe(const Receipt& receipt, bool looked) {
   std::string line = "ended " + std::to_string(receipt.processes_ended) +
                      (receipt.processes_ended == 1 ? " process in " : " processes in ") +
@@ -13,6 +32,7 @@ std::string describe(const Receipt& receipt, bool looked) {
   line += receipt.survivors.empty() ? ", none left"
                                     : ", " + std::to_string(receipt.survivors.size()) + " LEFT";
   if (receipt.only_seen) line += " of those seen";
+  line += describe_container(receipt);
   switch (receipt.memory) {
     case MemoryProof::returned:
       line += "; GPU memory back: " + to_string(receipt.gpu_bytes_returned);
@@ -36,7 +56,8 @@ std::string describe(const Receipt& receipt, bool looked) {
 
 std::string describe(const Survivor& survivor) {
   std::string text = "pid " + std::to_string(survivor.pid.number) + " (" +
-                     printable(survivor.name.view()) + "), state " +
+                     printable(survivor.name.view()) +
+                     (survivor.in_container ? ") in its container, state " : "), state ") +
                      static_cast<char>(survivor.state);
   if (!survivor.wchan.empty()) text += ", waits in " + printable(survivor.wchan.view());
   if (survivor.killed_for.count() > 0)

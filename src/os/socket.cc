@@ -136,6 +136,20 @@ Result<Fd> start_connect(const TcpAddress& address) {
   return socket;
 }
 
+Result<Fd> start_connect_unix(const char* path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string_view name(path);
+  if (name.size() >= sizeof address.sun_path)
+    return fail(error_from(ENAMETOOLONG, "connect to", name));
+  name.copy(address.sun_path, name.size());
+  Fd socket = Fd::take(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail(last_error("make a socket"));
+  if (::connect(socket.get(), plain(address), sizeof address) < 0 && errno != EINPROGRESS)
+    return fail(last_error("connect to", name));
+  return socket;
+}
+
 int connect_result(const Fd& socket) {
   int code = 0;
   socklen_t length = sizeof code;

@@ -37,6 +37,9 @@ Result<Peer> peer_of(const Fd& unix_socket);
 
 /// Starts a non-blocking TCP connection; poll the result for POLLOUT, then ask connect_result.
 Result<Fd> start_connect(const TcpAddress& address);
+/// Starts a non-blocking connection to the Unix socket @p path; allocates nothing. Errors: EAGAIN
+/// when its owner accepts nobody, ENAMETOOLONG beyond 107 bytes.
+Result<Fd> start_connect_unix(const char* path);
 /// 0 when connected, else the errno.
 int connect_result(const Fd& socket);
 

@@ -1,6 +1,7 @@
 #include "control/launch_plan.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -107,6 +108,49 @@ TEST_F(LaunchPlanTest, RelativePathsBeginAtTheServicesFolder) {
   const auto made = plan();
   EXPECT_EQ(made.directory, "/base/app");
   EXPECT_EQ(made.pid_file, "/base/app/main.pid");
+}
+
+TEST_F(LaunchPlanTest, AContainerIsAskedForItsIdBehindRun) {
+  service_.command = {"docker", "run", "--rm", "img"};
+  const auto made = plan();
+  const std::string file = home_.run + "/anchors/app.0/cid";
+  EXPECT_EQ(made.command,
+            (std::vector<std::string>{"docker", "run", "--cidfile=" + file, "--rm", "img"}));
+  EXPECT_EQ(made.container.hold, ContainerHold::by_id);
+  EXPECT_EQ(made.container.cidfile, file);
+  EXPECT_EQ(made.container.sockets.front(), "/var/run/docker.sock");
+  EXPECT_TRUE(made.container.engine_known);
+  EXPECT_FALSE(made.container.only_here);
+}
+
+TEST_F(LaunchPlanTest, TheUsersOwnIdFileAndEngineAreUsed) {
+  service_.command = {"docker", "run", "--cidfile", "my.cid", "img"};
+  service_.directory = "/srv";
+  service_.env = {{"DOCKER_HOST", "unix:///run/mine.sock"}};
+  const auto made = plan();
+  EXPECT_EQ(made.command, service_.command);
+  EXPECT_EQ(made.container.cidfile, "/srv/my.cid");
+  EXPECT_EQ(made.container.sockets, std::vector<std::string>{"/run/mine.sock"});
+  service_.env = {{"DOCKER_HOST", "ssh://far"}};
+  EXPECT_TRUE(plan().container.sockets.empty());
+  EXPECT_FALSE(plan().container.engine_known);
+}
+
+TEST_F(LaunchPlanTest, PodmanRunsHereUnlessItIsToldOtherwise) {
+  service_.command = {"podman", "run", "img"};
+  EXPECT_TRUE(plan().container.only_here);
+  service_.env = {{"CONTAINER_HOST", "ssh://far"}};
+  EXPECT_FALSE(plan().container.only_here);
+}
+
+TEST_F(LaunchPlanTest, AnIdOfAnotherUserIsNotAskedFor) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to plan for another user";
+  service_.command = {"docker", "run", "img"};
+  service_.rights.user = "65534";
+  const auto made = plan();
+  EXPECT_EQ(made.command, service_.command);
+  EXPECT_EQ(made.container.hold, ContainerHold::not_by_id);
+  EXPECT_FALSE(made.container.why.empty());
 }
 
 }  // namespace

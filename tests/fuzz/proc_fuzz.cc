@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/units.h"
+#include "os/container.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
 
@@ -18,6 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (address->port() == 0 || address->length == 0) std::abort();
     if (text.find('\0') != std::string_view::npos) std::abort();
   }
+  if (const auto id = os::container_id_in(text); !id.empty())
+    if (id.size() != 64 || !os::find_container(text, id)) std::abort();
   if (auto bytes = parse_bytes(text); bytes && to_string(*bytes).empty()) std::abort();
   if (auto duration = parse_duration(text)) {
     // It is added to the clock and printed.
