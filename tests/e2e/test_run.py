@@ -316,5 +316,5 @@ def test_what_still_lives_of_the_last_generation_is_named(tmp_path):
     wait_for(lambda: not gw.anchors(), why="the anchor is gone")
     again = gw("run", "--name", "strays", "--", "true")
     assert again.returncode == 125 and f"there still live {stray} (python3)" in again.stderr, again.stderr
-    gw("stop", "strays")
-    assert not alive(stray)
+    stop = gw("stop", "strays")
+    assert not alive(stray), (stop, gw("events").stdout)
