@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "anchor/record.h"
+#include "anchor/scratch.h"
 #include "control/anchors.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
@@ -59,19 +60,6 @@ void check_ports(Receipt& receipt) {
 // A refusal of our own has none: what is held does not fit what was asked for.
 int errno_of(const Error& error) {
   return error.code.category() == std::system_category() ? error.code.value() : EBUSY;
-}
-
-// An anchor sleeps for months with what it needed of the stack when it came up: a third of its own
-// memory. Below this frame, and what a leaf may use below that, nothing is needed; what is below
-// the stack is not mapped. Never inlined: the frame would be the caller's, with what it still
-// needs.
-[[gnu::noinline]] void give_back_stack() {
-  constexpr std::uintptr_t kMost = 256 << 10;
-  constexpr std::uintptr_t kFrame = 1024;
-  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  const auto end = (here - kFrame) & ~(page - 1);
-  (void)::madvise(reinterpret_cast<void*>(end - kMost), kMost, MADV_DONTNEED);
 }
 
 }  // namespace
@@ -145,7 +133,10 @@ void Anchor::wait() {
     items[kFirstClient + at] = {clients_.fd(at), POLLIN, 0};
 
   const Instant wake = next_wake();
-  if (wake == os::kNever) give_back_stack();
+  if (wake == os::kNever) {
+    give_back_scratch();
+    give_back_stack();
+  }
   if (::poll(items.data(), items.size(), os::poll_timeout(wake)) < 0) return;  // EINTR
   ++state_.wakeups;
   for (const auto slot : {kSignals, kOut, kErr}) stirred_ |= items[slot].revents != 0;

@@ -5,12 +5,11 @@
 
 #include <cerrno>
 
+#include "anchor/scratch.h"
 #include "os/socket.h"
 
 namespace gpuward::anchor {
-namespace {
-std::array<std::byte, 8192> frame_buffer;  // an AnchorState takes about 1 KiB, 5 KiB at most
-}
+namespace {}
 
 Clients::Clients() = default;
 
@@ -58,7 +57,7 @@ void Clients::send(Client& client, std::span<const std::byte> frame) const {
 
 void Clients::tell(const AnchorState& state) {
   // Encoded without copying the state into a message of its own: it is large.
-  wire::Writer writer(frame_buffer);
+  wire::Writer writer(scratch.news);
   writer.begin_frame(StateNews::kKind);
   writer(1, state);
   const auto frame = writer.end_frame();

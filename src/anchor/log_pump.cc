@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 
+#include "anchor/scratch.h"
 #include "base/fnv.h"
 #include "os/clock.h"
 
@@ -14,10 +15,7 @@ namespace gpuward::anchor {
 namespace {
 
 constexpr int kFifoBytes = 1 << 20;
-constexpr std::size_t kChunk = 16 << 10;
-
-// One buffer for the one thread: static, so that its pages are touched once and never allocated.
-std::array<char, kChunk> buffer;
+constexpr std::size_t kChunk = sizeof scratch.output;
 
 Result<os::Fd> open_fifo(const os::Fd& dir, const char* name) {
   if (::mkfifoat(dir.get(), name, 0600) < 0 && errno != EEXIST)
@@ -36,7 +34,8 @@ Result<os::Fd> open_fifo(const os::Fd& dir, const char* name) {
 
 void consume(const os::Fd& fifo, std::size_t count) {
   while (count != 0) {
-    const ssize_t n = ::read(fifo.get(), buffer.data(), std::min(count, buffer.size()));
+    const ssize_t n =
+        ::read(fifo.get(), scratch.output.data(), std::min(count, scratch.output.size()));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return;
     count -= static_cast<std::size_t>(n);
@@ -90,11 +89,12 @@ void LogPump::write(std::string_view text, LogScan& scan) {
 bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
   const ssize_t teed = ::tee(fifo.get(), copy_write_.get(), kChunk, SPLICE_F_NONBLOCK);
   if (teed > 0) {
-    const ssize_t n = ::read(copy_read_.get(), buffer.data(), static_cast<std::size_t>(teed));
+    const ssize_t n =
+        ::read(copy_read_.get(), scratch.output.data(), static_cast<std::size_t>(teed));
     if (n <= 0) return false;
     // What was cut off in the middle of a line waits for the rest: the other stream may come
     // between.
-    std::string_view text(buffer.data(), static_cast<std::size_t>(n));
+    std::string_view text(scratch.output.data(), static_cast<std::size_t>(n));
     const auto end = text.rfind('\n');
     if (text.size() == kChunk && end != text.npos) text = text.substr(0, end + 1);
     write(text, scan);
@@ -103,9 +103,9 @@ bool LogPump::move_some(const os::Fd& fifo, LogScan& scan) {
   }
   if (teed < 0 &&
       (errno == ENOSYS || errno == EINVAL)) {  // a sandbox without tee(2): order is lost
-    const ssize_t n = ::read(fifo.get(), buffer.data(), buffer.size());
+    const ssize_t n = ::read(fifo.get(), scratch.output.data(), scratch.output.size());
     if (n <= 0) return false;
-    write({buffer.data(), static_cast<std::size_t>(n)}, scan);
+    write({scratch.output.data(), static_cast<std::size_t>(n)}, scan);
     return true;
   }
   return false;

@@ -81,7 +81,8 @@ Result<LaunchPlan> receive_plan(const os::Fd& launcher) {
   return std::move(order->plan);
 }
 
-Result<anchor::Anchor> prepare(const char* path, bool adopt, os::Fd& launcher) {
+// Never inlined: main's frame lasts, and would keep room for all that is moved about here.
+[[gnu::noinline]] Result<anchor::Anchor> prepare(const char* path, bool adopt, os::Fd& launcher) {
   LaunchPlan plan;
   if (!adopt) {
     auto received = receive_plan(launcher);
@@ -133,7 +134,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   if (copy) copy->close();
-  ::malloc_trim(
-      0);  // what the plan and the host's mounts were read into; from here on it is sealed
+  // What the plan and the host's mounts were read into; from here on it is sealed.
+  ::malloc_trim(0);
   return anchor->run();
 }

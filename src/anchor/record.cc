@@ -7,25 +7,16 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "anchor/tree.h"
+#include "anchor/scratch.h"
+#include "base/fnv.h"
 #include "os/proc_fs.h"
 
 namespace gpuward::anchor {
 namespace {
 
-// One buffer for the one thread: a record is up to 64 KiB, too much for a stack page each time.
-std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> buffer;
-std::array<char, Tree::kMostSeen * kPackedMember> packed;
-
 // Of the record on disk; 0: not known. Each event writes one before its acts and one after: often
 // the same, and a file that is made, renamed and freed is most of what a restart costs.
 std::uint64_t written = 0;
-
-std::uint64_t sum_of(std::span<const std::byte> bytes) {  // FNV-1a
-  std::uint64_t sum = 0xcbf29ce484222325U;
-  for (const auto byte : bytes) sum = (sum ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001b3U;
-  return sum;
-}
 
 }  // namespace
 
@@ -33,7 +24,8 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
                           const AnchorState& state, bool ever_restored,
                           const std::vector<ProcessId>& members) {
   // Field by field, as fields(AnchorRecord) has them: a record of its own would copy the plan.
-  wire::Writer writer(buffer);
+  wire::Writer writer(scratch.record);
+  auto& packed = scratch.members;
   writer.begin_frame(AnchorRecord::kKind);
   writer(1, boot_id);
   writer(2, plan);
@@ -48,7 +40,7 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
   writer(5, std::string_view(packed.data(), packed_size));
   if (writer.full()) return fail(error_from(EMSGSIZE, "write the record"));
   const auto frame = writer.end_frame();
-  const std::uint64_t sum = sum_of(frame);
+  const std::uint64_t sum = fnv1a({reinterpret_cast<const char*>(frame.data()), frame.size()});
   if (sum == written) return {};
   written = 0;
   GPUWARD_TRY(os::replace_file_at(dir, "record", frame, 0600));
