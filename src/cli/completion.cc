@@ -62,7 +62,7 @@ void offer_options(const CLI::App& command, Offers& offers) {
 void offer_services(Offers& offers) {
   const auto home = control::find_home();
   if (!home) return;
-  const auto report = look(*home, {});
+  const auto report = look(*home, {}, true);
   if (!report) return;
   for (const auto& service : report->services) offers.add(service.name);
 }

@@ -149,11 +149,13 @@ int complain_about_missing(const StatusReport& report, const std::vector<std::st
 
 }  // namespace
 
-Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services) {
+Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services,
+                          bool brief) {
   auto channel = connect_warden(home);
   if (!channel) return report_by_anchors(home, services);
   WardenRequest request;
   request.services = services;
+  request.brief = brief;
   auto answer = ask_warden(*channel, request, os::now() + kAnswerWithin);
   if (answer) return answer->status ? std::move(*answer->status) : StatusReport{};
   // One that hangs is told; one that died between its accept and its answer is none.
@@ -165,7 +167,8 @@ Result<StatusReport> look(const control::Home& home, const std::vector<std::stri
 namespace {
 
 int print_look(const control::Home& home, const StatusOptions& options) {
-  const auto report = look(home, options.services);
+  const bool brief = !options.json && options.services.empty();  // a table without trees
+  const auto report = look(home, options.services, brief);
   if (!report) return complain(report.error());
   if (options.json)
     std::fputs(status_json(*report, os::now()).c_str(), stdout);

@@ -22,7 +22,9 @@ int status(const StatusOptions& options);
 
 /// What every service does, or the named ones: asked of the warden, or of the anchors where none
 /// runs. Errors: a warden that does not answer in time, a run folder that cannot be read.
-Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services);
+/// @p brief: processes are counted, not listed.
+Result<StatusReport> look(const control::Home& home, const std::vector<std::string>& services,
+                          bool brief = false);
 
 struct LogsOptions {
   std::string service;

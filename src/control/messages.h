@@ -96,7 +96,8 @@ struct WardenRequest {
   std::vector<std::string> services;  ///< empty: all
   bool has_timeout = false;
   std::chrono::milliseconds timeout{0};
-  std::string note;  ///< of take_over and take_over_ended
+  std::string note;    ///< of take_over and take_over_ended
+  bool brief = false;  ///< of status: processes are counted, not listed
 };
 
 /// How an operation on one service ended, in exit codes of the CLI.
@@ -316,7 +317,7 @@ void fields(A& a, ServiceOutcome& v) {
 }
 template <class A>
 void fields(A& a, WardenRequest& v) {
-  a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout), a(5, v.note);
+  a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout), a(5, v.note), a(6, v.brief);
 }
 template <class A>
 void fields(A& a, FieldChange& v) {

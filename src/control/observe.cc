@@ -110,7 +110,7 @@ void append_subtree(Pid pid, Pid parent, std::uint32_t depth, const Children& ch
 }
 
 // GPU memory of the tree by the driver's rows; absent where rows cannot be matched to our pids.
-std::optional<Bytes> gpu_memory_of(const std::vector<TreeProcess>& tree, const GpuSnapshot& gpu,
+std::optional<Bytes> gpu_memory_of(const std::set<std::uint32_t>& pids, const GpuSnapshot& gpu,
                                    std::vector<const GpuDevice*>* cards) {
   if (gpu.sight != GpuSight::visible || !gpu.pids_are_ours) return std::nullopt;
   Bytes sum;
@@ -118,9 +118,7 @@ std::optional<Bytes> gpu_memory_of(const std::vector<TreeProcess>& tree, const G
     if (!device.processes_visible) return std::nullopt;
     bool here = false;
     for (const auto& row : device.processes) {
-      const bool ours = std::ranges::any_of(
-          tree, [&](const TreeProcess& p) { return p.pid.number == static_cast<pid_t>(row.pid); });
-      if (!ours) continue;
+      if (!pids.contains(row.pid)) continue;
       here = true;
       if (row.memory) sum += *row.memory;
     }
@@ -129,15 +127,39 @@ std::optional<Bytes> gpu_memory_of(const std::vector<TreeProcess>& tree, const G
   return sum;
 }
 
-ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu,
+// Where the cgroup holds the whole tree, and its anchor lives, the kernel's list is enough.
+std::optional<std::set<std::uint32_t>> members_of_group(const AnchorView& view) {
+  const AnchorState& state = view.state;
+  if (!view.alive || view.silent || state.cgroup.empty() || state.outside != 0 || state.init ||
+      state.container.awaited)
+    return std::nullopt;
+  auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                std::string(state.cgroup.view()));
+  if (!group) return std::nullopt;
+  std::set<std::uint32_t> pids;
+  const auto read =
+      group->for_each_member([&](Pid pid) { pids.insert(static_cast<std::uint32_t>(pid.number)); });
+  return read ? std::optional(std::move(pids)) : std::nullopt;
+}
+
+ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu, bool brief,
                              std::vector<const GpuDevice*>* cards) {
   ReplicaReport report;
   report.index = view.folder.replica;
   report.generation = view.state.generation;
   if (view.alive) report.anchor = view.state.anchor.pid;
-  report.tree = read_tree(view.folder, view.state, 200, &report.processes);
-  if (os::lives(view.state.main)) report.main = view.state.main.pid;
-  report.gpu_memory = gpu_memory_of(report.tree, gpu, cards);
+  std::set<std::uint32_t> pids;
+  if (const auto members = brief ? members_of_group(view) : std::nullopt) {
+    pids = std::move(*members);
+    report.processes = static_cast<std::uint32_t>(pids.size());
+    report.main = view.state.main.pid;
+  } else {
+    report.tree = read_tree(view.folder, view.state, 200, &report.processes);
+    for (const auto& process : report.tree)
+      pids.insert(static_cast<std::uint32_t>(process.pid.number));
+    if (os::lives(view.state.main)) report.main = view.state.main.pid;
+  }
+  report.gpu_memory = gpu_memory_of(pids, gpu, cards);
   if (view.plan.port != 0)
     report.endpoint = "127.0.0.1:" + std::to_string(view.plan.port);
   else if (view.plan.ready.kind != ReadyKind::started)
@@ -314,13 +336,13 @@ std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folde
 }
 
 ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,
-                        const GpuSnapshot& gpu, Instant now) {
+                        const GpuSnapshot& gpu, Instant now, bool brief) {
   ServiceReport report;
   report.name = service;
   report.sentence = "stopped";
   for (const auto& view : replicas) {
     std::vector<const GpuDevice*> cards;
-    auto replica = report_replica(view, gpu, &cards);
+    auto replica = report_replica(view, gpu, brief, &cards);
     judge_view(view, now, report);
     add_evidence(view, replica, cards, now, report);
     if (view.alive) report.containment = view.state.level;

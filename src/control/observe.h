@@ -57,7 +57,9 @@ std::optional<std::string> lost_tree(const Home& home, const AnchorFolder& folde
                                      HomeGroups& groups);
 
 /// The report on one service from its replicas. @p gpu may be empty.
+/// @p brief: the processes are counted, not listed, and an anchor that lives is believed about
+/// main. For a thousand services at a time.
 ServiceReport report_on(const std::string& service, const std::vector<AnchorView>& replicas,
-                        const GpuSnapshot& gpu, Instant now);
+                        const GpuSnapshot& gpu, Instant now, bool brief = false);
 
 }  // namespace gpuward::control

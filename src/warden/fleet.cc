@@ -465,7 +465,7 @@ Result<void> Fleet::restart(const std::string& name) {
   return request(name, AnchorRequest::What::restart);
 }
 
-StatusReport Fleet::report(const std::vector<std::string>& names) const {
+StatusReport Fleet::report(const std::vector<std::string>& names, bool brief) const {
   StatusReport report;
   report.gpu = gpu_;
   const Instant now = os::now();
@@ -474,7 +474,7 @@ StatusReport Fleet::report(const std::vector<std::string>& names) const {
     std::vector<control::AnchorView> views;
     if (member.seen)
       views.push_back({member.folder, member.plan, member.state, member.alive, member.silent(now)});
-    auto service = control::report_on(name, views, gpu_, now);
+    auto service = control::report_on(name, views, gpu_, now, brief);
     if (!member.held_back.empty() && !member.alive) {
       service.verdict = Verdict::starting;
       service.sentence = member.held_back;

@@ -101,7 +101,8 @@ class Fleet {
   Result<void> stop(const std::string& name);
   Result<void> restart(const std::string& name);
 
-  StatusReport report(const std::vector<std::string>& names) const;
+  /// @p brief: without lists of processes.
+  StatusReport report(const std::vector<std::string>& names, bool brief) const;
 
   /// The latest look at the cards, for reports and proofs of memory.
   void set_gpu(GpuSnapshot snapshot);

@@ -244,7 +244,7 @@ WardenAnswer Operation::answer(const Fleet& fleet) const {
     const bool stuck = at->second.state.phase == Phase::unkillable;  // the same end still
     if ((fresh || stuck) && receipt.generation != 0) answer.receipts.push_back({name, 0, receipt});
   }
-  answer.status = fleet.report(services_);
+  answer.status = fleet.report(services_, true);
   return answer;
 }
 

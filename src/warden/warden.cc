@@ -315,7 +315,7 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
   if (request->what == What::plan) return reply(client, reconfigure(true));
   if (request->what != What::status) return order(client, *request, who);
   WardenAnswer answer;
-  answer.status = fleet_.report(request->services);
+  answer.status = fleet_.report(request->services, request->brief);
   for (const auto& name : request->services) {
     if (fleet_.find(name) != nullptr) continue;
     answer.exit_code = 1;
