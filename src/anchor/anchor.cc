@@ -418,6 +418,7 @@ void Anchor::perform(life::Action action) {
       return reap();
     case life::Action::kill_tree:
       if (!std::exchange(killing_, true)) killed_ = os::now();
+      looked_ = os::now();  // a look now would walk through all that are dying
       state_.receipt.forced = true;
       named_by_ = os::now() + kNamedWithin;
       reaped_ = 0;
