@@ -14,6 +14,7 @@
 #include <csignal>
 #include <utility>
 
+#include "anchor/reader.h"
 #include "anchor/record.h"
 #include "anchor/scratch.h"
 #include "control/anchors.h"
@@ -475,6 +476,7 @@ void Anchor::spawn() {
     return spawn_failed({os::SpawnStep::join_limits, errno_of(joined.error())});
   state_.main = spawning->process().id();
   last_main_ = state_.main.pid;
+  tree_.begun(last_main_);
   // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
   // none: the child, which waits for it, ends.
   if (auto written = write_record(); !written) {
@@ -505,14 +507,57 @@ void Anchor::spawn_failed(const os::SpawnFailure& failure) {
 void Anchor::note_tree() {
   ending_began_ = os::now();
   (void)tree_.find_marked();
+  // What a dead anchor handed over at this very end stays in its receipt.
+  const bool goes_on = state_.receipt.generation == life_.generation;
+  const HandOver before = goes_on ? state_.receipt.released : HandOver{};
   state_.receipt = Receipt{};
+  state_.receipt.released = before;
   state_.receipt.generation = life_.generation;
+  hand_over();
   state_.receipt.only_seen = state_.doubt;
   tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
   state_.receipt.ports_unknown = state_.receipt.ports_freed.dropped() != 0;
   state_.receipt.processes_ended += container_.count_beside(tree_);
   if (!main_ && life_.last_exit)
     ++state_.receipt.processes_ended;  // it has ended by itself already
+}
+
+// On record before anything is ended: whoever takes the tree over meanwhile must not end them.
+void Anchor::hand_over() {
+  HandOver& told = state_.receipt.released;
+  const auto before = told.list.size();
+  tree_.hand_over(plan_.release, main_, &told);
+  if (told.list.size() == before && told.trouble.empty()) return;
+  tree_.handed_over().for_each([this](Pid pid) { limits_of_tree_.let_out(pid); });
+  tree_.handed_over().note(&state_);
+  state_.outside = static_cast<std::uint32_t>(tree_.seen().size());
+  update_record();
+  note_released(told);
+}
+
+// First on record: from then on no file leads anybody to these processes, and nobody takes them for
+// leftovers of the service. Then they are let go.
+void Anchor::give_up() {
+  const bool runs = std::holds_alternative<life::Starting>(life_.state) ||
+                    std::holds_alternative<life::Ready>(life_.state);
+  // A PID namespace ends with its anchor's hold on it; a container is its engine's.
+  if (!runs || tree_.space() || state_.container.awaited) return publish();
+  given_up_ = true;
+  state_.receipt = Receipt{};
+  state_.receipt.generation = life_.generation;
+  state_.receipt.at_unix_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
+          .count();
+  tree_.give_up(&state_.receipt.released);
+  note_released(state_.receipt.released);
+  main_ = os::Process();
+  state_.has_released = true;
+  state_.outside = 0;
+  state_.cgroup.clear();
+  state_.released_group.clear();
+  state_.kept.clear();
+  state_.tree_variable.clear();
+  happen(life::GivenUp{});
 }
 
 void Anchor::prove_memory() {
@@ -568,12 +613,27 @@ void Anchor::name_survivors() {
     survivor.killed_for = std::chrono::duration_cast<std::chrono::milliseconds>(named_ - killed_);
 }
 
+void Anchor::let_go() {
+  tree_.for_each_pid([this](Pid pid) { limits_of_tree_.let_out(pid); });
+  if (auto moved = tree_.let_go(); !moved) {
+    state_.receipt.released.trouble = "the cgroup of the service stays, with its processes: ";
+    state_.receipt.released.trouble.append(moved.error().doing);
+  }
+}
+
 void Anchor::finish() {
   over_ = true;
-  forget_main();
+  if (!given_up_) forget_main();
   log_.drain();
   log_.tell_loss();
-  clear_temp_folder(true);
+  if (given_up_ || tree_.handed_over().any()) {
+    auto left = leave_reader(log_, dir_);
+    if (!left) note_failure("nobody reads what lives on and prints", left.error());
+  }
+  if (given_up_)
+    let_go();
+  else
+    clear_temp_folder(true);
   limits_of_tree_.remove();
   tree_.remove();
   publish();
@@ -599,6 +659,9 @@ void Anchor::answer(const AnchorRequest& request, std::size_t client) {
     case AnchorRequest::What::settings:
       if (request.settings) take_settings(*request.settings);
       return;
+    case AnchorRequest::What::release:
+      note_order(EventKind::release_asked, clients_.socket(client));
+      return give_up();
     case AnchorRequest::What::gpu_held:
       state_.gpu_seen = true;
       state_.gpu_held = request.bytes;
@@ -648,6 +711,7 @@ void Anchor::describe() {
   state_.next_ns =
       state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
   state_.lost_log_bytes = lost_before_ + log_.lost_bytes();
+  if (state_.has_released && !given_up_) tree_.handed_over().note(&state_);
   state_.stop_asked = stops_for_good(life_);
   state_.restart_asked = restarts_by_order(life_);
 }
