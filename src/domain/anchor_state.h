@@ -97,7 +97,7 @@ struct Released {
   Pid session;  ///< when it was handed over
   Text<32> name;
 };
-inline constexpr std::size_t kMostReleased = 24;  ///< that a receipt or a record names
+inline constexpr std::size_t kMostReleased = 16;  ///< that a receipt or a record names
 
 /// What was handed over when a tree ended, or, `all`, instead of ending it.
 struct HandOver {
