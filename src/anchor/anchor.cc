@@ -522,44 +522,6 @@ void Anchor::note_tree() {
     ++state_.receipt.processes_ended;  // it has ended by itself already
 }
 
-// On record before anything is ended: whoever takes the tree over meanwhile must not end them.
-void Anchor::hand_over() {
-  HandOver& told = state_.receipt.released;
-  const auto before = told.list.size();
-  tree_.hand_over(plan_.release, main_, &told);
-  if (told.list.size() == before && told.trouble.empty()) return;
-  tree_.handed_over().for_each([this](Pid pid) { limits_of_tree_.let_out(pid); });
-  tree_.handed_over().note(&state_);
-  state_.outside = static_cast<std::uint32_t>(tree_.seen().size());
-  update_record();
-  note_released(told);
-}
-
-// First on record: from then on no file leads anybody to these processes, and nobody takes them for
-// leftovers of the service. Then they are let go.
-void Anchor::give_up() {
-  const bool runs = std::holds_alternative<life::Starting>(life_.state) ||
-                    std::holds_alternative<life::Ready>(life_.state);
-  // A PID namespace ends with its anchor's hold on it; a container is its engine's.
-  if (!runs || tree_.space() || state_.container.awaited) return publish();
-  given_up_ = true;
-  state_.receipt = Receipt{};
-  state_.receipt.generation = life_.generation;
-  state_.receipt.at_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
-          .count();
-  tree_.give_up(&state_.receipt.released);
-  note_released(state_.receipt.released);
-  main_ = os::Process();
-  state_.has_released = true;
-  state_.outside = 0;
-  state_.cgroup.clear();
-  state_.released_group.clear();
-  state_.kept.clear();
-  state_.tree_variable.clear();
-  happen(life::GivenUp{});
-}
-
 void Anchor::prove_memory() {
   state_.wants_memory_proof = clients_.someone_sees_gpu();
   memory_by_ = state_.wants_memory_proof ? os::kNever : os::now() + memory_patience();
@@ -611,14 +573,6 @@ void Anchor::name_survivors() {
   container_.name_survivors(&state_.receipt.survivors);
   for (auto& survivor : state_.receipt.survivors)
     survivor.killed_for = std::chrono::duration_cast<std::chrono::milliseconds>(named_ - killed_);
-}
-
-void Anchor::let_go() {
-  tree_.for_each_pid([this](Pid pid) { limits_of_tree_.let_out(pid); });
-  if (auto moved = tree_.let_go(); !moved) {
-    state_.receipt.released.trouble = "the cgroup of the service stays, with its processes: ";
-    state_.receipt.released.trouble.append(moved.error().doing);
-  }
 }
 
 void Anchor::finish() {

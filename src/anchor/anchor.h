@@ -137,9 +137,9 @@ class Anchor {
   bool childless_ = true;
   bool over_ = false;
   bool killing_ = false;
-  bool given_up_ = false;  ///< somebody else leads the tree: nothing of it is ended or removed
-  std::uint32_t reaped_ = 0;      ///< since the last recheck
-  Instant named_by_{};            ///< no later than this, a kill names what is left
+  bool given_up_ = false;     ///< somebody else leads the tree: nothing of it is ended or removed
+  std::uint32_t reaped_ = 0;  ///< since the last recheck
+  Instant named_by_{};        ///< no later than this, a kill names what is left
   Instant recheck_ = os::kNever;  // next kill pass or check for emptiness
   Duration recheck_pause_{};
   Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it

@@ -189,8 +189,8 @@ bool Tree::close_space() const {
   return alone;
 }
 
-// One generation of children is enough: what is below one that was handed over is so itself. A child
-// that cannot be held any more may just have left another one to us, the newest in our list.
+// One generation of children is enough: what is below one that was handed over is so itself. A
+// child that cannot be held any more may just have left another one to us, the newest in our list.
 bool Tree::only_handed_over_below() const {
   bool only = handed_over_.any();
   if (!only) return false;

@@ -102,7 +102,8 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
     for (const auto port : receipt.ports_held) held.push_back(port);
     json::array released;
     for (const auto& process : receipt.released.list) {
-      // Not as a list of two pairs: that is taken for one pair, a text of so many bytes and a value.
+      // Not as a list of two pairs: that is taken for one pair, a text of so many bytes and a
+      // value.
       auto& item = released.emplace_back(json::object()).get_object();
       item["pid"] = process.id.pid.number;
       item["command"] = process.name.view();

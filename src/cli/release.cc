@@ -72,8 +72,10 @@ int release(const std::string& service, bool json) {
     return kDone;
   }
   print_receipt(stdout, service, receipt);
-  std::printf("%s\n", paint(Tone::faint, "gpuward leads them no more; what they print still comes "
-                                         "into its log\nnext: gpuward logs " + service)
+  std::printf("%s\n", paint(Tone::faint,
+                            "gpuward leads them no more; what they print still comes "
+                            "into its log\nnext: gpuward logs " +
+                                service)
                           .c_str());
   return kDone;
 }

@@ -241,7 +241,8 @@ void remove_empty_group(const Home& home, const AnchorFolder& folder) {
   const auto populated = group ? group->populated() : Result<bool>(!gone);
   if (!populated || *populated) return;
   if (group) (void)group->remove();  // the kernel refuses what is not empty
-  const bool proven = !state.doubt && state.outside == 0 && !state.has_released && !starts_containers(record->plan);
+  const bool proven =
+      !state.doubt && state.outside == 0 && !state.has_released && !starts_containers(record->plan);
   if (proven && !record->plan.temp_folder.empty())
     (void)os::remove_private_folder(record->plan.temp_folder);
 }

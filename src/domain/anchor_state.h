@@ -46,11 +46,11 @@ struct LaunchPlan {
   std::string temp_folder;  ///< absolute, the tree's own and emptied by its anchor; empty: none
   ContainmentWish containment = ContainmentWish::automatic;
   OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
-  std::vector<std::string> after;  ///< as the service was written when it started
-  std::vector<std::string> needs;  ///< likewise
+  std::vector<std::string> after;    ///< as the service was written when it started
+  std::vector<std::string> needs;    ///< likewise
   std::vector<std::string> release;  ///< patterns (glob.h) of what is handed over at its end
-  std::uint64_t mark = 0;          ///< process_mark() of the service it was made of; 0: not known
-  std::string cgroup_name;         ///< name of its own group below the place found at start
+  std::uint64_t mark = 0;            ///< process_mark() of the service it was made of; 0: not known
+  std::string cgroup_name;           ///< name of its own group below the place found at start
   ContainerPlan container;
 };
 
@@ -176,7 +176,7 @@ struct AnchorState {
   ContainerTrace container;
   /// Handed over and alive, as far as they are in no group for those: not of the tree any more.
   InlineVec<Released, kMostReleased> kept;
-  Text<512> released_group;  ///< absolute path of the cgroup of the others; empty: none
+  Text<512> released_group;   ///< absolute path of the cgroup of the others; empty: none
   bool has_released = false;  ///< something was handed over, by `release` or all of it
 };
 

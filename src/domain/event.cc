@@ -59,7 +59,6 @@ bool is_intent(EventKind kind) {
     case EventKind::starting:
     case EventKind::ending:
     case EventKind::killing:
-    case EventKind::released:
     case EventKind::start_ordered:
     case EventKind::stop_ordered:
     case EventKind::restart_ordered:

@@ -129,7 +129,7 @@ struct RestartAsked {
   std::chrono::milliseconds grace{0};
 };
 struct GivenUp {};  ///< someone else has the tree from now on; nothing is ended
-struct Tick {};  ///< time passed; sent when deadline() has come
+struct Tick {};     ///< time passed; sent when deadline() has come
 
 using Event = std::variant<Begin, SpawnFailed, ProbePassed, LivenessLost, MainEnded, TreeEmpty,
                            MemorySeen, StopAsked, RestartAsked, GivenUp, Tick>;

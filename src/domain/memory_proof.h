@@ -38,7 +38,7 @@ class MemoryWitness {
   std::set<std::uint32_t> pids_;
   std::set<std::uint32_t> dead_;  // pids of rows whose process had ended already at the last look
   Bytes held_;                    // at the last look
-  std::map<std::uint32_t, Bytes> held_by_;  // likewise, by pid
+  std::map<std::uint32_t, Bytes> held_by_;            // likewise, by pid
   std::map<std::string, std::uint64_t> unexplained_;  // bytes by card that it ever held memory of
   bool blind_ = true;
 };

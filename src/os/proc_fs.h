@@ -39,7 +39,8 @@ Result<ProcStat> read_stat(Pid pid);
 Result<std::string> read_command(Pid pid, std::size_t limit = 4096);
 
 /// The words of the command line with single spaces between them, as far as they fit into @p
-/// buffer, as they are. Empty for kernel threads, zombies and what cannot be read. Allocates nothing.
+/// buffer, as they are. Empty for kernel threads, zombies and what cannot be read. Allocates
+/// nothing.
 std::string_view read_words(Pid pid, std::span<char> buffer);
 
 /// The kernel function a sleeping process waits in, or empty when it cannot be seen.

@@ -79,12 +79,19 @@ TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
-  for (const char* key :
-       {"kind",     "every",      "protocol", "listen",         "tls",         "auth",
-        "min",      "max",        "replicas", "gpu",            "cpu",         "profile",
-        "reap",     "allow_tf32", "heal",     "strict_results", "heal_budget", "idle_holder",
-        "pausable", "queue",      "unload",   "on_client_gone", "idle_stop",   "idle_park",
-        "hooks"}) {
+  for (const char* key : {"kind",        "every",
+                          "protocol",    "listen",
+                          "tls",         "auth",
+                          "min",         "max",
+                          "replicas",    "gpu",
+                          "cpu",         "profile",
+                          "reap",        "allow_tf32",
+                          "heal",        "strict_results",
+                          "heal_budget", "idle_holder",
+                          "pausable",    "queue",
+                          "unload",      "on_client_gone",
+                          "idle_stop",   "idle_park",
+                          "hooks"}) {
     const Lines found = problems_of(std::string(key) + " = 1\n");
     ASSERT_EQ(found.size(), 1U) << key;
     EXPECT_NE(found[0].find("is not supported yet"), std::string::npos) << found[0];

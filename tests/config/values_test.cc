@@ -62,10 +62,11 @@ TEST(Values, WhatIsReleasedIsPatterns) {
   std::string many;
   for (int n = 0; n < 17; ++n) many += "\"b\",";
   EXPECT_EQ(problems_of("release = [" + many + "]\n").size(), 1U);
-  EXPECT_EQ(problems_of("release = [\"b\"]\ncontainment = \"pidns\"\n"),
-            Lines{"3:11: 'release' hands nothing over with containment = \"pidns\": nobody leaves a "
-                  "PID namespace, and it ends as a whole, expected another containment, or no "
-                  "'release'"});
+  EXPECT_EQ(
+      problems_of("release = [\"b\"]\ncontainment = \"pidns\"\n"),
+      Lines{"3:11: 'release' hands nothing over with containment = \"pidns\": nobody leaves a "
+            "PID namespace, and it ends as a whole, expected another containment, or no "
+            "'release'"});
 }
 
 TEST(Values, LimitsOfTheTreeAndATempFolderOfItsOwn) {

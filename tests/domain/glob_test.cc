@@ -42,11 +42,13 @@ TEST(GlobMatches, NothingElseIsSpecial) {
 TEST(GlobMatches, ManyStarsCostNoMoreThanTheProduct) {
   std::string pattern;
   for (int n = 0; n < 60; ++n) pattern += "a*";
-  EXPECT_FALSE(glob_matches(pattern + "b", std::string(4096, 'a')));  // for ever if each star tried all
+  EXPECT_FALSE(
+      glob_matches(pattern + "b", std::string(4096, 'a')));  // for ever if each star tried all
 }
 
 TEST(ReleaseFault, WhatWouldMatchEverythingIsRefused) {
-  for (const char* bad : {"*", "**", "?*", "* *", " ", ""}) EXPECT_FALSE(release_fault(bad).empty()) << bad;
+  for (const char* bad : {"*", "**", "?*", "* *", " ", ""})
+    EXPECT_FALSE(release_fault(bad).empty()) << bad;
   EXPECT_FALSE(release_fault(std::string(201, 'a')).empty());
   EXPECT_FALSE(release_fault("a\nb").empty());
   EXPECT_TRUE(release_fault(std::string(200, 'a')).empty());

@@ -16,14 +16,16 @@ Receipt ended(std::uint32_t processes) {
 TEST(DescribeReceipt, NamesWhatWasHandedOver) {
   Receipt receipt = ended(3);
   receipt.released.list.push_back({{Pid{77}, 1}, Pid{77}, "worker"});
-  EXPECT_TRUE(describe(receipt).ends_with(", none left; it held no GPU memory; handed over: pid 77 "
-                                          "(worker)"))
+  EXPECT_TRUE(
+      describe(receipt).ends_with(", none left; it held no GPU memory; handed over: pid 77 "
+                                  "(worker)"))
       << describe(receipt);
   receipt.released.list.push_back({{Pid{78}, 1}, Pid{77}, "sh"});
   receipt.released.more = 5;
   receipt.released.trouble = "pid 78 stays";
-  EXPECT_TRUE(describe(receipt).ends_with("; handed over: pid 77 (worker), pid 78 (sh) and 5 more; "
-                                          "NOT as promised: pid 78 stays"))
+  EXPECT_TRUE(
+      describe(receipt).ends_with("; handed over: pid 77 (worker), pid 78 (sh) and 5 more; "
+                                  "NOT as promised: pid 78 stays"))
       << describe(receipt);
 }
 
