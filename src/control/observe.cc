@@ -155,7 +155,7 @@ std::optional<Bytes> gpu_memory_of(const std::set<std::uint32_t>& pids, const Gp
 std::optional<std::set<std::uint32_t>> members_of_group(const AnchorView& view) {
   const AnchorState& state = view.state;
   if (!view.alive || view.silent || state.cgroup.empty() || state.outside != 0 || state.init ||
-      state.container.awaited)
+      state.container.awaited || !state.kept.empty())
     return std::nullopt;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
