@@ -14,6 +14,7 @@
 #include <csignal>
 #include <utility>
 
+#include "anchor/reader.h"
 #include "anchor/record.h"
 #include "anchor/scratch.h"
 #include "control/anchors.h"
@@ -476,6 +477,7 @@ void Anchor::spawn() {
     return spawn_failed({os::SpawnStep::join_limits, errno_of(joined.error())});
   state_.main = spawning->process().id();
   last_main_ = state_.main.pid;
+  tree_.begun(last_main_);
   // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
   // none: the child, which waits for it, ends.
   if (auto written = write_record(); !written) {
@@ -506,8 +508,13 @@ void Anchor::spawn_failed(const os::SpawnFailure& failure) {
 void Anchor::note_tree() {
   ending_began_ = os::now();
   (void)tree_.find_marked();
+  // What a dead anchor handed over at this very end stays in its receipt.
+  const bool goes_on = state_.receipt.generation == life_.generation;
+  const HandOver before = goes_on ? state_.receipt.released : HandOver{};
   state_.receipt = Receipt{};
+  state_.receipt.released = before;
   state_.receipt.generation = life_.generation;
+  hand_over();
   state_.receipt.only_seen = state_.doubt;
   tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
   state_.receipt.ports_unknown = state_.receipt.ports_freed.dropped() != 0;
@@ -571,10 +578,17 @@ void Anchor::name_survivors() {
 
 void Anchor::finish() {
   over_ = true;
-  forget_main();
+  if (!given_up_) forget_main();
   log_.drain();
   log_.tell_loss();
-  clear_temp_folder(true);
+  if (given_up_ || tree_.handed_over().any()) {
+    auto left = leave_reader(log_, dir_);
+    if (!left) note_failure("nobody reads what lives on and prints", left.error());
+  }
+  if (given_up_)
+    let_go();
+  else
+    clear_temp_folder(true);
   limits_of_tree_.remove();
   tree_.remove();
   publish();
@@ -600,6 +614,9 @@ void Anchor::answer(const AnchorRequest& request, std::size_t client) {
     case AnchorRequest::What::settings:
       if (request.settings) take_settings(*request.settings);
       return;
+    case AnchorRequest::What::release:
+      note_order(EventKind::release_asked, clients_.socket(client));
+      return give_up();
     case AnchorRequest::What::gpu_held:
       state_.gpu_seen = true;
       state_.gpu_held = request.bytes;
@@ -649,6 +666,7 @@ void Anchor::describe() {
   state_.next_ns =
       state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
   state_.lost_log_bytes = lost_before_ + log_.lost_bytes();
+  if (state_.has_released && !given_up_) tree_.handed_over().note(&state_);
   state_.stop_asked = stops_for_good(life_);
   state_.restart_asked = restarts_by_order(life_);
 }

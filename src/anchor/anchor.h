@@ -75,6 +75,9 @@ class Anchor {
   void spawn_failed(const os::SpawnFailure& failure);
   void clear_temp_folder(bool for_good);
   void note_tree();
+  void hand_over();
+  void give_up();
+  void let_go();
   void prove_memory();
   Duration memory_patience() const;
   void await_memory(Instant now);
@@ -100,6 +103,7 @@ class Anchor {
   void note_phase(Phase before, Phase now);
   void note_alarm();
   void note_loss();
+  void note_released(const HandOver& released);
   void note_order(EventKind kind, const os::Peer& who);
   void note_order(EventKind kind, const os::Fd& socket);
 
@@ -133,8 +137,9 @@ class Anchor {
   bool childless_ = true;
   bool over_ = false;
   bool killing_ = false;
-  std::uint32_t reaped_ = 0;      ///< since the last recheck
-  Instant named_by_{};            ///< no later than this, a kill names what is left
+  bool given_up_ = false;     ///< somebody else leads the tree: nothing of it is ended or removed
+  std::uint32_t reaped_ = 0;  ///< since the last recheck
+  Instant named_by_{};        ///< no later than this, a kill names what is left
   Instant recheck_ = os::kNever;  // next kill pass or check for emptiness
   Duration recheck_pause_{};
   Instant look_ = os::kNever;  // when the tree is listed again; only where nothing else holds it

@@ -78,6 +78,18 @@ void Anchor::note_loss() {
   note_event(EventKind::log_lost, text);
 }
 
+void Anchor::note_released(const HandOver& released) {
+  Text<200> text;
+  for (const auto& process : released.list)
+    text.append(text.empty() ? "pid " : ", pid ")
+        .append_number(process.id.pid.number)
+        .append(" (")
+        .append(process.name)
+        .append(")");
+  if (released.more != 0) text.append(" and ").append_number(released.more).append(" more");
+  note_event(EventKind::released, text);
+}
+
 void Anchor::note_order(EventKind kind, const os::Peer& who) {
   note_event(kind, {}, control::actor_of(who));
 }

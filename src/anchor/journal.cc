@@ -39,7 +39,7 @@ Result<void> Journal::append(const os::Fd& dir, JournalEntry& entry) {
     file = open_journal(dir);
     if (!file) return fail(std::move(file).error());
   }
-  std::array<std::byte, 4096> buffer;  // a receipt with everything in it takes about 1 KiB
+  std::array<std::byte, 8192> buffer;  // a receipt with everything in it takes about 5 KiB
   auto frame = wire::encode(entry, buffer);
   if (!frame) return fail(std::move(frame).error());
   auto written = os::write_all(*file, *frame, "the journal");

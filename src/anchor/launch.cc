@@ -76,7 +76,8 @@ bool recover_container(const ContainerPlan& plan, ContainerTrace& trace) {
 }
 
 // The living tree that a dead anchor left. @p contained: its container lives, if nothing else.
-Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bool contained) {
+Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bool releases,
+                     bool contained) {
   if (last.main) members.push_back(last.main);  // it may have left the cgroup
   auto space = os::PidNamespace::open(last.init);
   const auto with_space = [&](Tree tree) {
@@ -84,7 +85,8 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bo
     return tree;
   };
   if (last.cgroup.empty()) {
-    Tree tree = with_space(Tree::taken_over({}, members, last.tree_variable));
+    Tree tree = with_space(
+        Tree::taken_over({}, members, last.tree_variable, HandedOver::taken_over(last, releases)));
     if (!contained && tree.empty(true))
       return fail(Errc::not_found, "adopt a tree of which nothing lives");
     return tree;
@@ -93,7 +95,8 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bo
                                 std::string(last.cgroup.view()));
   if (!group && group.error().code.value() != ENOENT) return fail(std::move(group).error());
   if (!group) group = os::Cgroup();  // somebody removed it, which the kernel allows for empty ones
-  Tree tree = with_space(Tree::taken_over(std::move(*group), members, last.tree_variable));
+  Tree tree = with_space(Tree::taken_over(std::move(*group), members, last.tree_variable,
+                                          HandedOver::taken_over(last, releases)));
   if (!contained && tree.empty(true))
     return fail(Errc::not_found, "adopt a tree of which nothing lives");
   return tree;
@@ -118,7 +121,10 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   AnchorState& last = record->state;
   const std::string& cidfile = record->plan.container.cidfile;
   const bool contained = recover_container(record->plan.container, last.container);
-  const auto tree = recover(last, unpack(record->members), contained);
+  // What was handed over carries the mark of its tree, and so does what it has started since.
+  if (is_over(last.phase) && last.has_released) last.tree_variable.clear();
+  const auto tree =
+      recover(last, unpack(record->members), !record->plan.release.empty(), contained);
   if (!tree) {
     // The engine refuses to write over it.
     const auto& id = last.container.id;
@@ -298,7 +304,9 @@ Result<void> Anchor::make_surroundings() {
 // The folder of a tree that is proven gone, and of no other: who may still live, unseen or in a
 // container, may still use it.
 void Anchor::clear_temp_folder(bool for_good) {
-  if (plan_.temp_folder.empty() || state_.doubt || starts_containers(plan_)) return;
+  if (plan_.temp_folder.empty() || state_.doubt || starts_containers(plan_) ||
+      tree_.handed_over().any())
+    return;
   Result<void> cleared;
   if (for_good) {
     cleared = os::remove_private_folder(plan_.temp_folder);
@@ -317,6 +325,8 @@ Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd 
   auto tree = contain(anchor->plan_, &anchor->state_);
   if (!tree) return fail(std::move(tree).error());
   anchor->tree_ = std::move(*tree);
+  if (!anchor->plan_.release.empty()) anchor->tree_.prepare_to_hand_over();
+  anchor->tree_.handed_over().note(&anchor->state_);
   if (auto ready = anchor->make_surroundings(); !ready) {
     anchor->limits_of_tree_.remove();
     anchor->tree_.remove();
@@ -337,7 +347,8 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
     return fail(Errc::refused, "adopt a tree from before a reboot");
   GPUWARD_TRY(refuse_if_led(last));
   const bool contained = recover_container(anchor->plan_.container, last.container);
-  auto tree = recover(last, unpack(record->members), contained);
+  const bool releases = !anchor->plan_.release.empty();
+  auto tree = recover(last, unpack(record->members), releases, contained);
   if (!tree) return fail(std::move(tree).error());
   // Its owner may have died in the middle of a stop.
   if (tree->cgroup()) (void)tree->cgroup().freeze(false);

@@ -83,6 +83,11 @@ Result<void> Limits::enter(Pid main) const {
   return cpu_.enter(main);
 }
 
+void Limits::let_out(Pid process) const {
+  memory_.let_out(process);
+  cpu_.let_out(process);
+}
+
 void Limits::change(const TreeLimits& wanted, LimitState* state) const {
   if (memory_ && wanted.memory_max.count != 0) {
     const auto set = memory_.set_memory_max(wanted.memory_max);

@@ -28,6 +28,8 @@ class Limits {
   Result<void> renew(const TreeLimits& wanted, LimitState* state);
   /// Moves @p main in, before its first instruction.
   Result<void> enter(Pid main) const;
+  /// Moves @p process, which is no longer of the tree, out of the groups beside it.
+  void let_out(Pid process) const;
   /// Other values while the tree runs. What cannot hold yet is said in @p state.
   void change(const TreeLimits& wanted, LimitState* state) const;
   /// Brings the count of kills up to date.

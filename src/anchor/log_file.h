@@ -25,6 +25,7 @@ class LogFile {
   /// @p path is absolute. Errors: EINVAL for a FIFO, which could be waited on; as open(2).
   static Result<LogFile> open(const std::string& path, const LogPolicy& policy);
 
+  bool uses(int fd) const { return fd == file_.get() || fd == folder_.get(); }
   void set_policy(const LogPolicy& policy) { policy_ = policy; }
   void write(std::string_view text, Instant now);
   /// Says in the log what is missing in it; true when nothing is any more.

@@ -1,6 +1,7 @@
 #include "anchor/log_pump.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -117,10 +118,38 @@ void LogPump::pump() {
 }
 
 void LogPump::drain() {
-  while (move_some(out_, scans_[0])) {
+  constexpr std::size_t kMost = 4 * kFifoBytes / kChunk;  // more has come since we began
+  for (std::size_t n = 0; n < kMost && move_some(out_, scans_[0]); ++n) {
   }
-  while (move_some(err_, scans_[1])) {
+  for (std::size_t n = 0; n < kMost && move_some(err_, scans_[1]); ++n) {
   }
+}
+
+void LogPump::only_read(os::Fd out, os::Fd err) {
+  out_ = std::move(out);
+  err_ = std::move(err);
+  service_out_.close();
+  service_err_.close();
+}
+
+bool LogPump::uses(int fd) const {
+  return fd == out_.get() || fd == err_.get() || fd == copy_read_.get() ||
+         fd == copy_write_.get() || log_.uses(fd);
+}
+
+void LogPump::read_until_nobody_writes() {
+  while (out_ || err_) {
+    std::array<pollfd, 2> items{{{out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}}};
+    if (::poll(items.data(), items.size(), -1) < 0 && errno != EINTR) return;
+    for (std::size_t n = 0; n < items.size(); ++n) {
+      os::Fd& fifo = n == 0 ? out_ : err_;
+      if ((items[n].revents & POLLIN) != 0)
+        move_some(fifo, scans_[n]);
+      else if (items[n].revents != 0)
+        fifo.close();
+    }
+  }
+  tell_loss();
 }
 
 void LogPump::look_for(std::string_view ready) {

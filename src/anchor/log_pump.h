@@ -32,8 +32,14 @@ class LogPump {
 
   /// Moves what is there now, at most 16 KiB of each FIFO; call when poll says POLLIN.
   void pump();
-  /// Moves everything: for the end of a tree, when nobody writes any more.
+  /// Moves everything that is there: for the end of a tree. Who still writes is not waited for.
   void drain();
+  /// Goes on with these ends of the FIFOs alone, which see when nobody writes any more.
+  void only_read(os::Fd out, os::Fd err);
+  /// Is @p fd one that only_read() has left open?
+  bool uses(int fd) const;
+  /// Moves what comes until the last writer has closed its end; after only_read().
+  void read_until_nobody_writes();
   /// Writes a line of gpuward's own: "[gpuward] TEXT".
   void note(std::string_view text);
 

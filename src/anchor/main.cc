@@ -11,11 +11,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "anchor/anchor.h"
+#include "anchor/reader.h"
 #include "control/messages.h"
 #include "os/clock.h"
 
@@ -134,6 +136,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   if (copy) copy->close();
+  char* last = argv[argc - 1];
+  anchor::keep_title({argv[0], last + std::strlen(last)});
   // What the plan and the host's mounts were read into; from here on it is sealed.
   ::malloc_trim(0);
   return anchor->run();

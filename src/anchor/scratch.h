@@ -18,7 +18,7 @@ namespace gpuward::anchor {
 struct Scratch {
   alignas(4096) std::array<std::byte, wire::kMaxSmall + wire::kFrameHeader> record;
   std::array<char, Tree::kMostSeen * kPackedMember> members;  ///< of a record
-  alignas(4096) std::array<std::byte, 8192> news;   ///< an AnchorState takes 1 KiB, 5 KiB at most
+  alignas(4096) std::array<std::byte, 12288> news;  ///< an AnchorState takes 1 KiB, 10 KiB at most
   alignas(4096) std::array<char, 16 << 10> output;  ///< of the service, one piece
 };
 

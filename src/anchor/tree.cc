@@ -6,6 +6,8 @@
 #include <array>
 #include <csignal>
 
+#include "anchor/children.h"
+#include "domain/glob.h"
 #include "os/clock.h"
 #include "os/listeners.h"
 #include "os/proc_fs.h"
@@ -17,10 +19,6 @@ constexpr std::size_t kMostWalked = 4096;  // what is beyond comes up as its par
 constexpr std::size_t kMostInherited = 1024;
 constexpr auto kChase = std::chrono::milliseconds(10);
 constexpr int kMostAncestors = 64;  // asked for each notification
-
-Pid self() {
-  return Pid{::getpid()};
-}
 
 struct KnownListeners {
   std::array<os::Listener, 512> items{};
@@ -58,8 +56,9 @@ Tree Tree::fresh(os::Cgroup cgroup) {
 }
 
 Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited,
-                      std::string_view variable) {
+                      std::string_view variable, HandedOver over) {
   Tree tree = fresh(std::move(cgroup));
+  tree.handed_over_ = std::move(over);
   tree.taken_over_ = true;
   tree.variable_ = Text<48>(variable);
   tree.inherited_.reserve(std::max(inherited.size(), kMostInherited));
@@ -75,6 +74,7 @@ bool Tree::find_marked() const {
   (void)os::for_each_process([&](Pid pid) {
     auto process = os::Process::open(pid);  // held while its environment is read
     if (!process || !os::environment_has(pid, variable_) || !process->alive()) return;
+    if (handed_over_.holds(*process)) return;
     inherit(*process);
     any = true;
   });
@@ -82,20 +82,9 @@ bool Tree::find_marked() const {
 }
 
 void Tree::inherit(const os::Process& process) const {
-  const bool known = (cgroup_ && cgroup_.holds(process.pid())) || has(inherited_, process.id());
+  const bool known = (cgroup_ && cgroup_.holds(process.pid())) || has(inherited_, process.id()) ||
+                     handed_over_.holds(process);
   if (!known && inherited_.size() < inherited_.capacity()) inherited_.push_back(process.id());
-}
-
-// Calls @p meet(child, ended) for each child of @p parent that is one while it is held and @p
-// parent, held too, lives: a number alone may name an innocent by now.
-template <class Meet>
-void for_each_own_child(const os::Process& parent, Meet&& meet) {
-  (void)os::for_each_child(parent.pid(), [&](Pid pid) {
-    auto child = os::Process::open(pid);
-    auto stat = os::read_stat(pid);
-    const bool ours = child && stat && stat->parent == parent.pid() && parent.alive();
-    if (ours) meet(*child, stat->ended());
-  });
 }
 
 // Parents before children. An orphan comes to us while we look: it is met in the next walk.
@@ -103,6 +92,7 @@ template <class Visit>
 void Tree::for_each_descendant(Visit&& visit) const {
   walked_.clear();
   const auto meet = [&](const os::Process& process, bool ended) {
+    if (!ended && handed_over_.holds(process)) return;
     if (!ended && process.id() != space_.first().id()) visit(process);
     if (walked_.size() < walked_.capacity()) walked_.push_back(process.id());
   };
@@ -124,7 +114,7 @@ void Tree::for_each_inherited(Visit&& visit) const {
     visit(*process);
     for_each_own_child(*process, [&](const os::Process& child, bool ended) {
       const bool member = cgroup_ && cgroup_.holds(child.pid());
-      if (ended || member || has(inherited_, child.id())) return;
+      if (ended || member || has(inherited_, child.id()) || handed_over_.holds(child)) return;
       if (inherited_.size() < inherited_.capacity())
         inherited_.push_back(child.id());
       else
@@ -155,7 +145,7 @@ void Tree::for_each(Visit&& visit) const {
     (void)cgroup_.for_each_member([&](Pid pid) {
       auto process = os::Process::open(pid);
       // Membership is read after the pidfd is held, so it is that process's own.
-      if (!process || !cgroup_.holds(pid)) return;
+      if (!process || !cgroup_.holds(pid) || handed_over_.lists(*process)) return;
       visit(*process);
       if (taken_over_) inherit_strays_of(*process);
     });
@@ -166,6 +156,7 @@ void Tree::for_each(Visit&& visit) const {
 bool Tree::look() {
   seen_.swap(last_seen_);
   seen_.clear();
+  handed_over_.follow();
   for_each_outside([&](const os::Process& process) {
     if (seen_.size() < kMostSeen) seen_.push_back(process.id());
   });
@@ -198,11 +189,72 @@ bool Tree::close_space() const {
   return alone;
 }
 
+// One generation of children is enough: what is below one that was handed over is so itself. A
+// child that cannot be held any more may just have left another one to us, the newest in our list.
+bool Tree::only_handed_over_below() const {
+  bool only = handed_over_.any();
+  if (!only) return false;
+  const auto listed = os::for_each_child(self(), [&](Pid pid) {
+    const auto child = os::Process::open(pid);
+    only = only && child && handed_over_.holds(*child);
+  });
+  return listed && only;
+}
+
 bool Tree::empty(bool childless) const {
-  if (!childless || space_.alive() || std::ranges::any_of(inherited_, os::lives)) return false;
+  if (space_.alive() || std::ranges::any_of(inherited_, os::lives)) return false;
+  if (!childless && !only_handed_over_below()) return false;
   if (!cgroup_) return true;
   auto populated = cgroup_.populated();
-  return populated && !*populated;
+  if (!populated || !*populated || !handed_over_.lists_any()) return populated && !*populated;
+  bool others = false;  // beside those that could not be moved out of it
+  const auto listed = cgroup_.for_each_member([&](Pid pid) {
+    const auto process = os::Process::open(pid);
+    others |= !process || !handed_over_.lists(*process);
+  });
+  return listed && !others;
+}
+
+void Tree::hand_over(const std::vector<std::string>& patterns, const os::Process& main,
+                     HandOver* told) {
+  if (patterns.empty() || space_) return;  // nobody leaves a PID namespace
+  constexpr int kMostPasses = 64;
+  std::array<char, 4096> words;
+  bool any = true;
+  for (int pass = 0; any && pass < kMostPasses; ++pass) {
+    any = false;
+    for_each([&](const os::Process& process) {
+      const auto stat = os::read_stat(process.pid());
+      if (process.id() == main.id() || !stat || stat->ended()) return;
+      const auto text = os::read_words(process.pid(), words);
+      const auto matches = [&](const auto& pattern) { return glob_matches(pattern, text); };
+      const bool named = !text.empty() && std::ranges::any_of(patterns, matches);
+      if (!named && !handed_over_.is_one(stat->parent)) return;
+      any |= process.alive() && handed_over_.take(process, *stat, told);
+    });
+    handed_over_.gather();
+    handed_over_.follow();
+  }
+  for (auto* list : {&inherited_, &seen_})
+    std::erase_if(*list, [&](ProcessId id) {
+      const auto process = os::Process::open(id);
+      return process && handed_over_.holds(*process);
+    });
+}
+
+void Tree::give_up(HandOver* told) {
+  told->all = true;
+  for_each([&](const os::Process& process) {
+    const auto stat = os::read_stat(process.pid());
+    if (!stat) return;
+    if (!told->list.push_back({process.id(), stat->session, stat->name})) ++told->more;
+  });
+  seen_.clear();
+}
+
+Result<void> Tree::let_go() {
+  handed_over_.let_go();
+  return cgroup_ ? cgroup_.move_all_out() : Result<void>();
 }
 
 std::uint32_t Tree::terminate(const os::Process& main) const {
@@ -233,7 +285,7 @@ void Tree::chase() const {
       const auto child = os::Process::open(pid);
       const auto stat = os::read_stat(pid);
       if (!child || !stat || stat->parent != self() || stat->ended()) continue;
-      if (cgroup_ && cgroup_.holds(pid)) continue;
+      if ((cgroup_ && cgroup_.holds(pid)) || handed_over_.holds(*child)) continue;
       any |= child->signal(SIGKILL).has_value();
     }
   }
@@ -242,8 +294,10 @@ void Tree::chase() const {
 void Tree::kill_pass(bool first) const {
   space_.kill();  // and with it, by the kernel, whoever is inside
   if (cgroup_) {
-    const bool frozen = cgroup_.freeze(true).has_value();
-    const bool killed = cgroup_.kill().has_value();
+    // Not where some are in it that were handed over and could not be moved.
+    const bool whole = !handed_over_.lists_any();
+    const bool frozen = whole && cgroup_.freeze(true).has_value();
+    const bool killed = whole && cgroup_.kill().has_value();
     // Naming 2,000 processes that one write has just killed costs as much as their death: what
     // cgroup.kill misses (leaderless processes, some that moved away) is named by the next pass.
     if (!killed || !first)
@@ -289,6 +343,7 @@ void Tree::note(std::uint32_t* members, InlineVec<std::uint16_t, 32>* ports,
 }
 
 bool Tree::contains(Pid pid) const {
+  if (handed_over_.holds(pid)) return false;
   if (cgroup_ && cgroup_.holds(pid)) return true;
   for (int steps = 0; pid && steps < kMostAncestors; ++steps) {
     if (pid == self()) return steps > 0;
@@ -334,6 +389,7 @@ void Tree::name_survivors(InlineVec<Survivor, 16>* survivors) const {
 }
 
 void Tree::remove() {
+  handed_over_.let_go();
   if (cgroup_) (void)cgroup_.remove();
 }
 

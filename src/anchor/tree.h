@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "anchor/release.h"
 #include "base/inline_vec.h"
 #include "base/pid.h"
 #include "domain/anchor_state.h"
@@ -27,11 +28,13 @@ class Tree {
   Tree() = default;
   /// A new one. @p cgroup may be empty: then it is held by descent alone.
   static Tree fresh(os::Cgroup cgroup);
-  /// That of a dead anchor, which had left the list @p inherited.
+  /// Some of it will be handed over by hand_over(): to be called once, before it begins.
+  void prepare_to_hand_over() { handed_over_ = HandedOver::fresh(cgroup_); }
+  /// That of a dead anchor, which had left the list @p inherited and had handed @p over.
   /// Who carries @p variable in its environment was started by it and belongs to it too, wherever
   /// it has gone since: a random one, that nobody has by chance.
   static Tree taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited,
-                         std::string_view variable);
+                         std::string_view variable, HandedOver over = {});
 
   const os::Cgroup& cgroup() const { return cgroup_; }
   /// From now on the tree lives in @p space too. The namespace's first process belongs to nobody's
@@ -43,8 +46,8 @@ class Tree {
   bool close_space() const;
   /// Must the owner ask whether it has ended, because nothing will tell?
   bool silent() const {
-    return cgroup_.kind() == os::CgroupKind::v1_freezer || (taken_over_ && !inherited_.empty()) ||
-           (!cgroup_ && (taken_over_ || space_));
+    return cgroup_.kind() == os::CgroupKind::v1_freezer || handed_over_.lists_any() ||
+           (taken_over_ && !inherited_.empty()) || (!cgroup_ && (taken_over_ || space_));
   }
 
   /// Lists who belongs to it without being a member of its cgroup. @return whether that has
@@ -52,6 +55,23 @@ class Tree {
   bool look();
   /// The list of the last look(), at most kMostSeen.
   const std::vector<ProcessId>& seen() const { return seen_; }
+
+  /// Hands over, before the ladder begins, who matches one of @p patterns and is not @p main, with
+  /// everything below it: from here on they are not of the tree. Lists them in @p told.
+  void hand_over(const std::vector<std::string>& patterns, const os::Process& main, HandOver* told);
+  const HandedOver& handed_over() const { return handed_over_; }
+  /// A new generation has begun with @p main.
+  void begun(Pid main) { handed_over_.set_main(main); }
+
+  /// Lists all of it, which somebody else will lead, and forgets it.
+  void give_up(HandOver* told);
+  /// And moves it out of its cgroup, so that this can be removed.
+  Result<void> let_go();
+  /// Calls @p visit(Pid) for each member of its cgroup.
+  template <class Visit>
+  void for_each_pid(Visit&& visit) const {
+    if (cgroup_) (void)cgroup_.for_each_member([&](Pid pid) { visit(pid); });
+  }
 
   /// Of a tree that was taken over: looks for those who carry its variable. Reads every process of
   /// this machine: for its beginning and its end. @return whether there are any.
@@ -67,7 +87,8 @@ class Tree {
   Result<void> renew();
 
   /// Proof: the cgroup says "populated 0" and we have no child left. @p childless is the caller's
-  /// ECHILD from waitid. And nothing inherited lives.
+  /// ECHILD from waitid. And nothing inherited lives. While some that were handed over are our
+  /// children there is no ECHILD: then each child is asked whether it is one of those.
   bool empty(bool childless) const;
   /// Lets what comes into its cgroup next run: kill_pass() leaves it frozen where the kernel kills.
   void thaw() const;
@@ -111,11 +132,13 @@ class Tree {
   void chase() const;
   void inherit_strays_of(const os::Process& member) const;
   void inherit(const os::Process& process) const;
+  bool only_handed_over_below() const;
 
   os::Cgroup cgroup_;
   os::PidNamespace space_;
   bool taken_over_ = false;
   Text<48> variable_;
+  HandedOver handed_over_;
   std::vector<ProcessId> seen_;
   std::vector<ProcessId> last_seen_;
   mutable std::vector<ProcessId> walked_;     // of one walk; room for kMostWalked

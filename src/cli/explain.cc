@@ -188,6 +188,10 @@ class Explainer {
   void end() {
     add("when it stops", "TERM to every process, KILL after " + to_string(plan_.grace),
         "what is stopped is gone, proven", "stop = { grace = ... }");
+    std::string patterns;
+    for (const auto& pattern : plan_.release) patterns += (patterns.empty() ? "" : ", ") + pattern;
+    if (!patterns.empty())
+      add("not ended with it", patterns, "'release': what matches is handed over", "no 'release'");
     const char* policy = plan_.restart == RestartPolicy::never ? "it is not started again"
                          : plan_.restart == RestartPolicy::always
                              ? "it is started again"

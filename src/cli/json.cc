@@ -100,6 +100,14 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
     for (const auto port : receipt.ports_freed) ports.push_back(port);
     json::array held;
     for (const auto port : receipt.ports_held) held.push_back(port);
+    json::array released;
+    for (const auto& process : receipt.released.list) {
+      // Not as a list of two pairs: that is taken for one pair, a text of so many bytes and a
+      // value.
+      auto& item = released.emplace_back(json::object()).get_object();
+      item["pid"] = process.id.pid.number;
+      item["command"] = process.name.view();
+    }
     list.push_back({{"service", service},
                     {"replica", replica},
                     {"processes_ended", receipt.processes_ended},
@@ -114,6 +122,10 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
                                             : json::value(to_string(receipt.container_proof))},
                     {"gpu_bytes_returned", receipt.gpu_bytes_returned.count},
                     {"memory_proof", to_string(receipt.memory)},
+                    {"released", std::move(released)},
+                    {"released_more", receipt.released.more},
+                    {"released_all", receipt.released.all},
+                    {"release_trouble", or_null(std::string(receipt.released.trouble.view()))},
                     {"forced", receipt.forced},
                     {"duration_seconds", std::chrono::duration<double>(receipt.duration).count()}});
   }

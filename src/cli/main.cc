@@ -13,6 +13,7 @@
 #include "cli/explain.h"
 #include "cli/look_commands.h"
 #include "cli/ps.h"
+#include "cli/release.h"
 #include "cli/reload.h"
 #include "cli/run.h"
 #include "cli/service_commands.h"
@@ -37,6 +38,8 @@ struct Options {
   bool ps_json = false;
   bool plan_json = false;
   std::string explain_service;
+  std::string release_service;
+  bool release_json = false;
   bool explain_json = false;
   cli::EventsOptions events;
   std::string since;
@@ -202,6 +205,20 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
   }
 }
 
+void add_release(CLI::App& app, Options& options, int& exit_code) {
+  auto* release = app.add_subcommand(
+      "release", "give a running service up: its processes live on, gpuward leads them no more");
+  release->add_option("service", options.release_service)->required()->check(service_name());
+  release->add_flag("--json", options.release_json, "the receipt, for programs");
+  release->footer(
+      "No process is touched, and none is ended, restarted or counted by gpuward from then on. "
+      "What\nthey print still comes into the log. It cannot be taken back; 'start' begins a new "
+      "tree beside\nthem. To hand over single processes whenever a service ends: key 'release' of "
+      "its file.");
+  release->callback(
+      [&] { exit_code = cli::release(options.release_service, options.release_json); });
+}
+
 bool knows_or_complains(const CLI::App& app, const std::string& word) {
   std::vector<std::string_view> known;
   for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
@@ -263,6 +280,7 @@ int main(int argc, char** argv) {
       "a second Ctrl-C ends the grace.");
   run_command->callback([&] { exit_code = cli::run(run); });
   add_services(app, options, exit_code);
+  add_release(app, options, exit_code);
   add_looks(app, options, exit_code);
   add_ledger(app, options, exit_code);
   add_completion(app, options, exit_code);

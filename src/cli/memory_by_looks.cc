@@ -23,6 +23,8 @@ MemoryByLooks::MemoryByLooks(const control::AnchorFolder& folder, const AnchorSt
 
 void MemoryByLooks::answer_if_asked(control::Channel& channel, const AnchorState& state) {
   if (!state.wants_memory_proof) return;
+  for (const auto& process : state.receipt.released.list)
+    witness_.forget(static_cast<std::uint32_t>(process.id.pid.number));
   const Instant give_up = os::now() + kMemoryWithin;
   AnchorRequest answer;
   answer.what = AnchorRequest::What::memory_answer;

@@ -7,7 +7,6 @@
 namespace gpuward::config {
 namespace {
 
-constexpr std::string_view kTree = "process trees";
 constexpr std::string_view kGpuTruth = "GPU truth";
 constexpr std::string_view kGateway = "the gateway";
 constexpr std::string_view kScheduler = "the scheduler";
@@ -38,6 +37,7 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"containment", {}},
     {"on_anchor_death", {}},
     {"pid_file", {}},
+    {"release", {}},
     {"autostart", {}},
     {"after", {}},
     {"requires", {}},
@@ -50,7 +50,6 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"replicas", kScheduler},
     {"min", kScheduler},
     {"max", kScheduler},
-    {"release", kTree},
     {"gpu", kScheduler},
     {"cpu", kScheduler},
     {"profile", kScheduler},

@@ -14,6 +14,7 @@
 #include "config/readiness.h"
 #include "config/rights_reader.h"
 #include "config/table_reader.h"
+#include "domain/glob.h"
 
 namespace gpuward::config {
 namespace {
@@ -85,6 +86,7 @@ class ServiceReader : private TableReader {
     truth("private_tmp", model().private_tmp);
     holding();
     truth("autostart", model().autostart);
+    release();
     links("after", model().after);
     links("requires", model().needs);
     ready();
@@ -304,6 +306,24 @@ class ServiceReader : private TableReader {
     });
   }
 
+  void release() {
+    const std::string expected =
+        R"(at most 16 patterns with * and ? of whole command lines: ["*/worker.py *"])";
+    words("release", expected, [&](const Node& node, const std::string& pattern) {
+      if (const auto fault = release_fault(pattern); !fault.empty())
+        report_.add(node.place, "a pattern of 'release' " + std::string(fault), expected);
+      else if (model().release.size() == kMostReleasePatterns)
+        report_.add(node.place, "'release' has more patterns than are kept", expected);
+      else
+        model().release.push_back(pattern);
+    });
+    if (!model().release.empty() && model().containment == ContainmentWish::pidns)
+      report_.add(draft_.origin.of("release"),
+                  "'release' hands nothing over with containment = \"pidns\": nobody leaves a PID "
+                  "namespace, and it ends as a whole",
+                  "another containment, or no 'release'");
+  }
+
   void ready() {
     const Node* table = subtable("ready", R"(a table: { http = "/path", within = "60s" })");
     if (table == nullptr) return;
@@ -468,6 +488,7 @@ class ServiceReader : private TableReader {
     for (const std::string& word : model().command) bytes += word.size() + 1;
     for (const EnvVar& variable : model().env)
       bytes += variable.name.size() + variable.value.size() + 2;
+    for (const std::string& pattern : model().release) bytes += pattern.size() + 6;
     if (bytes > kLargestStart)
       report_.add(draft_.origin.name,
                   "'command' and 'env' have " + std::to_string(bytes) + " bytes together",

@@ -158,7 +158,8 @@ void kill_recorded(const AnchorRecord& record) {
     if (const auto process = os::Process::open(id)) (void)process->signal(SIGKILL);
   };
   kill(state.init);
-  if (!state.cgroup.empty()) {
+  // Where some are in it that were handed over, the anchor that adopts tells them apart.
+  if (!state.cgroup.empty() && state.kept.empty()) {
     auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                   std::string(state.cgroup.view()));
     if (group && !group->kill())
@@ -228,6 +229,11 @@ void remove_empty_group(const Home& home, const AnchorFolder& folder) {
   const AnchorState& state = record->state;
   remove_limit_groups(state.limits);
   if (name) remove_limit_groups_called(*name);
+  if (!state.released_group.empty()) {
+    auto handed_over = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                        std::string(state.released_group.view()));
+    if (handed_over) (void)handed_over->remove();
+  }
   if (state.cgroup.empty()) return;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
@@ -235,7 +241,8 @@ void remove_empty_group(const Home& home, const AnchorFolder& folder) {
   const auto populated = group ? group->populated() : Result<bool>(!gone);
   if (!populated || *populated) return;
   if (group) (void)group->remove();  // the kernel refuses what is not empty
-  const bool proven = !state.doubt && state.outside == 0 && !starts_containers(record->plan);
+  const bool proven =
+      !state.doubt && state.outside == 0 && !state.has_released && !starts_containers(record->plan);
   if (proven && !record->plan.temp_folder.empty())
     (void)os::remove_private_folder(record->plan.temp_folder);
 }

@@ -16,8 +16,8 @@
 namespace gpuward::control {
 namespace {
 
-// Beside a state of at most 5 KiB and 400 packed members.
-constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{10} << 10);
+// Beside a state of at most 10 KiB and 400 packed members.
+constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{15} << 10);
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
@@ -156,6 +156,7 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.mark = process_mark(service);
   plan.after = service.after;
   plan.needs = service.needs;
+  plan.release = service.release;
   plan.log_file =
       home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
 

@@ -50,6 +50,7 @@ struct AnchorRequest {
     memory_answer = 3,  ///< to wants_memory_proof of `generation`
     gpu_held = 4,
     settings = 5,
+    release = 9,  ///< gives the whole tree up and exits; no process is touched
   };
   What what = What::subscribe;
   bool has_grace = false;
@@ -202,10 +203,19 @@ void fields(A& a, LaunchPlan& v) {
   a(20, v.limits), a(21, v.temp_folder), a(30, v.containment), a(31, v.on_anchor_death);
   a(25, v.after), a(26, v.needs);
   a(35, v.container);
+  a(40, v.release);
 }
 template <class A>
 void fields(A& a, Survivor& v) {
   a(1, v.pid), a(2, v.name), a(3, v.state), a(4, v.wchan), a(5, v.killed_for), a(6, v.in_container);
+}
+template <class A>
+void fields(A& a, Released& v) {
+  a(1, v.id), a(2, v.session), a(3, v.name);
+}
+template <class A>
+void fields(A& a, HandOver& v) {
+  a(1, v.list), a(2, v.more), a(3, v.trouble), a(4, v.all);
 }
 template <class A>
 void fields(A& a, Receipt& v) {
@@ -214,6 +224,7 @@ void fields(A& a, Receipt& v) {
   a(6, v.ports_held), a(7, v.survivors), a(8, v.memory), a(9, v.gpu_bytes_returned),
       a(10, v.at_unix_ms), a(11, v.only_seen), a(12, v.ports_unknown);
   a(16, v.container), a(17, v.container_proof);
+  a(18, v.released);
 }
 template <class A>
 void fields(A& a, AnchorState& v) {
@@ -228,6 +239,7 @@ void fields(A& a, AnchorState& v) {
   a(30, v.tree_variable), a(31, v.notify_name), a(32, v.last_failure);
   a(33, v.limits), a(39, v.init);
   a(43, v.container);
+  a(47, v.kept), a(48, v.released_group), a(49, v.has_released);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

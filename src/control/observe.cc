@@ -20,8 +20,31 @@ struct Member {
 
 using Members = std::map<Pid, Member>;
 
-bool add_member(Pid pid, Members& members) {
+// What was handed over on purpose: it lives below the anchor perhaps, and is not of the tree.
+class Apart {
+ public:
+  explicit Apart(const AnchorState& state) : state_(state) {
+    if (!state.has_released || state.released_group.empty()) return;
+    auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
+                                  std::string(state.released_group.view()));
+    if (group) group_ = std::move(*group);
+  }
+  bool holds(Pid pid, const os::ProcStat& stat) const {
+    if (group_ && group_.holds(pid)) return true;
+    return std::ranges::any_of(state_.kept, [&](const Released& one) {
+      return one.id == ProcessId{pid, stat.start_ticks} ||
+             (one.session == stat.session && stat.session != state_.main.pid);
+    });
+  }
+
+ private:
+  const AnchorState& state_;
+  os::Cgroup group_;
+};
+
+bool add_member(Pid pid, const Apart& apart, Members& members) {
   const auto stat = os::read_stat(pid);
+  if (stat && apart.holds(pid, *stat)) return false;
   if (stat && !stat->ended())
     members.emplace(pid, Member{stat->parent, stat->start_ticks, stat->threads == 1});
   return stat.has_value();
@@ -43,12 +66,12 @@ void for_each_recorded(const AnchorFolder& folder, const AnchorState& state, Vis
     if (member != state.main && os::lives(member)) visit(member.pid);
 }
 
-void add_descendants(Pid parent, bool one_thread, Members& members, int depth) {
+void add_descendants(Pid parent, bool one_thread, const Apart& apart, Members& members, int depth) {
   if (depth > 64) return;
   auto meet = [&](Pid child) {
-    if (!members.contains(child) && !add_member(child, members)) return;
+    if (!members.contains(child) && !add_member(child, apart, members)) return;
     const auto at = members.find(child);
-    add_descendants(child, at != members.end() && at->second.one_thread, members, depth + 1);
+    add_descendants(child, at != members.end() && at->second.one_thread, apart, members, depth + 1);
   };
   (void)os::for_each_child(parent, meet, one_thread);
 }
@@ -62,10 +85,11 @@ ContainerId container_of(const AnchorFolder& folder, const AnchorState& state) {
 }
 
 // Where its group is known every second is cheap; else every process is asked.
-void add_container(const AnchorFolder& folder, const AnchorState& state, Members& members) {
+void add_container(const AnchorFolder& folder, const AnchorState& state, const Apart& apart,
+                   Members& members) {
   if (!state.container.awaited) return;
   const auto add = [&](Pid pid) {
-    if (!members.contains(pid)) add_member(pid, members);
+    if (!members.contains(pid)) add_member(pid, apart, members);
   };
   if (!state.container.cgroup.empty()) {
     auto group = os::Cgroup::open(os::CgroupKind::v2, std::string(state.container.cgroup.view()));
@@ -77,22 +101,22 @@ void add_container(const AnchorFolder& folder, const AnchorState& state, Members
 
 Members collect_members(const AnchorFolder& folder, const AnchorState& state) {
   Members members;
+  const Apart apart(state);
   if (!state.cgroup.empty()) {
     auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                   std::string(state.cgroup.view()));
-    if (group) (void)group->for_each_member([&](Pid pid) { add_member(pid, members); });
+    if (group) (void)group->for_each_member([&](Pid pid) { add_member(pid, apart, members); });
   }
-  add_container(folder, state, members);
-  if (os::lives(state.anchor)) add_descendants(state.anchor.pid, true, members, 0);
+  add_container(folder, state, apart, members);
+  if (os::lives(state.anchor)) add_descendants(state.anchor.pid, true, apart, members, 0);
   if (os::lives(state.init)) {  // ours, not the service's
-    add_descendants(state.init.pid, true, members, 0);
+    add_descendants(state.init.pid, true, apart, members, 0);
     members.erase(state.init.pid);
   }
   if (state.outside == 0 && holds(members, state.main)) return members;
   for_each_recorded(folder, state, [&](Pid pid) {
     if (members.contains(pid)) return;
-    add_member(pid, members);
-    add_descendants(pid, false, members, 0);
+    if (add_member(pid, apart, members)) add_descendants(pid, false, apart, members, 0);
   });
   return members;
 }
@@ -131,7 +155,7 @@ std::optional<Bytes> gpu_memory_of(const std::set<std::uint32_t>& pids, const Gp
 std::optional<std::set<std::uint32_t>> members_of_group(const AnchorView& view) {
   const AnchorState& state = view.state;
   if (!view.alive || view.silent || state.cgroup.empty() || state.outside != 0 || state.init ||
-      state.container.awaited)
+      state.container.awaited || !state.kept.empty())
     return std::nullopt;
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
@@ -295,7 +319,13 @@ bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
   auto populated = group ? group->populated() : Result<bool>(false);
-  return populated && *populated;
+  if (!populated || !*populated || state.kept.empty()) return populated && *populated;
+  const Apart apart(state);
+  (void)group->for_each_member([&](Pid pid) {
+    const auto stat = os::read_stat(pid);
+    any |= stat && !stat->ended() && !apart.holds(pid, *stat);
+  });
+  return any;
 }
 
 std::optional<os::Cgroup> HomeGroups::find_populated(const std::string& name, Instant now) {

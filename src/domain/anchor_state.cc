@@ -87,6 +87,8 @@ std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan
   if (state.phase == Phase::unkillable || !state.receipt.survivors.empty())
     return "processes are left";
   if (const auto why = why_container_not_proven(state, plan); !why.empty()) return why;
+  if (!state.receipt.released.trouble.empty())
+    return "what was to be handed over could not be kept apart: see its receipt";
   if (state.receipt.memory == MemoryProof::held) return "its GPU memory was not back in time";
   if (state.receipt.only_seen)
     return "all that was seen has ended, but its first anchor had died, and of what is in no "

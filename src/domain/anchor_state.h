@@ -46,10 +46,11 @@ struct LaunchPlan {
   std::string temp_folder;  ///< absolute, the tree's own and emptied by its anchor; empty: none
   ContainmentWish containment = ContainmentWish::automatic;
   OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
-  std::vector<std::string> after;  ///< as the service was written when it started
-  std::vector<std::string> needs;  ///< likewise
-  std::uint64_t mark = 0;          ///< process_mark() of the service it was made of; 0: not known
-  std::string cgroup_name;         ///< name of its own group below the place found at start
+  std::vector<std::string> after;    ///< as the service was written when it started
+  std::vector<std::string> needs;    ///< likewise
+  std::vector<std::string> release;  ///< patterns (glob.h) of what is handed over at its end
+  std::uint64_t mark = 0;            ///< process_mark() of the service it was made of; 0: not known
+  std::string cgroup_name;           ///< name of its own group below the place found at start
   ContainerPlan container;
 };
 
@@ -90,6 +91,22 @@ struct Survivor {
   bool in_container = false;                ///< of the service
 };
 
+/// A process that is handed over on purpose: `release` names it, or one that it descends from.
+struct Released {
+  ProcessId id;
+  Pid session;  ///< when it was handed over
+  Text<32> name;
+};
+inline constexpr std::size_t kMostReleased = 16;  ///< that a receipt or a record names
+
+/// What was handed over when a tree ended, or, `all`, instead of ending it.
+struct HandOver {
+  InlineVec<Released, kMostReleased> list;
+  std::uint32_t more = 0;  ///< beyond those that are named
+  Text<120> trouble;       ///< what was promised and could not be kept; empty: nothing
+  bool all = false;
+};
+
 /// What was ended, and the proof. One per end of a tree.
 struct Receipt {
   std::uint32_t generation = 0;  ///< 0: there is no receipt yet
@@ -106,6 +123,7 @@ struct Receipt {
   bool only_seen = false;  ///< held without a cgroup and taken over: proves the processes once seen
   ContainerId container;   ///< that ended, or is left; empty: none is known
   ContainerProof container_proof = ContainerProof::not_judged;  ///< of a service that has one
+  HandOver released;
 };
 
 /// Where the limits of a tree are kept, what came of them, and whom the kernel killed for memory.
@@ -156,6 +174,10 @@ struct AnchorState {
   bool doubt =
       false;  ///< it was taken over with processes in no cgroup: what was not seen may live on
   ContainerTrace container;
+  /// Handed over and alive, as far as they are in no group for those: not of the tree any more.
+  InlineVec<Released, kMostReleased> kept;
+  Text<512> released_group;   ///< absolute path of the cgroup of the others; empty: none
+  bool has_released = false;  ///< something was handed over, by `release` or all of it
 };
 
 /// "returned": a contract of the JSON output.

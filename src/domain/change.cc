@@ -166,6 +166,8 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("on_anchor_death", death_name(before.on_anchor_death), death_name(after.on_anchor_death),
           Effect::restart);
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
+  c.field("release", or_none(words(before.release)), or_none(words(after.release)),
+          Effect::restart);
   c.field("autostart", truth(before.autostart), truth(after.autostart), Effect::live);
   c.field("after", or_none(words(before.after)), or_none(words(after.after)), Effect::live);
   c.field("requires", or_none(words(before.needs)), or_none(words(after.needs)), Effect::live);
@@ -191,6 +193,8 @@ std::uint64_t process_mark(const ServiceModel& service) {
   // Only where they are not the default: the mark of a service without them stays what it was.
   if (service.containment != ContainmentWish::automatic) mark.add(to_string(service.containment));
   if (service.on_anchor_death != OnAnchorDeath::keep) mark.add("kill");
+  if (!service.release.empty()) mark.add("release");
+  for (const auto& pattern : service.release) mark.add(pattern);
   return mark.value();
 }
 

@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 33> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 35> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -26,6 +26,8 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 33> kNames = {{
     {EventKind::settings, "settings"},
     {EventKind::stop_asked, "stop-asked"},
     {EventKind::restart_asked, "restart-asked"},
+    {EventKind::release_asked, "release-asked"},
+    {EventKind::released, "released"},
     {EventKind::start_ordered, "start-ordered"},
     {EventKind::stop_ordered, "stop-ordered"},
     {EventKind::restart_ordered, "restart-ordered"},

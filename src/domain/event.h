@@ -32,6 +32,8 @@ enum class EventKind : std::uint8_t {
   settings = 13,    ///< it took new settings over
   stop_asked = 14,  ///< of the anchor itself
   restart_asked = 15,  ///< likewise
+  release_asked = 24,  ///< likewise: to give its tree up
+  released = 25,       ///< who was handed over, at an end, or is about to be: all of it
   // By the warden.
   start_ordered = 32,
   stop_ordered = 33,

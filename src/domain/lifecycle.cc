@@ -140,6 +140,15 @@ struct Stepper {
                life.state);
   }
 
+  // What is ending is ended.
+  void give_up() {
+    if (!std::holds_alternative<Starting>(life.state) && !std::holds_alternative<Ready>(life.state))
+      return;
+    life.reason = "handed over on request: its processes live on, and gpuward leads them no more";
+    act(Action::stop_probing);
+    finish(false);
+  }
+
   void shorten(Ending& ending, std::chrono::milliseconds grace) {
     if (ending.stage == Stage::term) ending.next = std::min(ending.next, after(now, grace));
     if (ending.stage == Stage::term && ending.next <= now) tick();
@@ -250,6 +259,7 @@ struct Stepper {
                    [&](const MemorySeen&) { memory_seen(); },
                    [&](const StopAsked& ask) { stop(ask.grace); },
                    [&](const RestartAsked& ask) { restart(ask.grace); },
+                   [&](const GivenUp&) { give_up(); },
                    [&](const Tick&) { tick(); },
                },
                event);

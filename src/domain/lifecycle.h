@@ -128,10 +128,11 @@ struct StopAsked {
 struct RestartAsked {
   std::chrono::milliseconds grace{0};
 };
-struct Tick {};  ///< time passed; sent when deadline() has come
+struct GivenUp {};  ///< someone else has the tree from now on; nothing is ended
+struct Tick {};     ///< time passed; sent when deadline() has come
 
 using Event = std::variant<Begin, SpawnFailed, ProbePassed, LivenessLost, MainEnded, TreeEmpty,
-                           MemorySeen, StopAsked, RestartAsked, Tick>;
+                           MemorySeen, StopAsked, RestartAsked, GivenUp, Tick>;
 
 /// What the anchor has to do, in this order.
 enum class Action : std::uint8_t {

@@ -27,6 +27,7 @@ void MemoryWitness::see(const GpuSnapshot& snapshot, const std::set<std::uint32_
   blind_ = false;
   pids_.insert(pids.begin(), pids.end());
   held_ = Bytes{};
+  held_by_.clear();
   dead_.clear();
   for (const auto& device : snapshot.devices) {
     bool here = unexplained_.contains(device.uuid);
@@ -34,12 +35,19 @@ void MemoryWitness::see(const GpuSnapshot& snapshot, const std::set<std::uint32_
       if (pids_.contains(row.pid)) {
         here = true;
         held_ += row.memory.value_or(Bytes{});
+        held_by_[row.pid] += row.memory.value_or(Bytes{});
       } else if (has_ended(row)) {
         dead_.insert(row.pid);
       }
     }
     if (here) unexplained_[device.uuid] = unexplained_bytes(device);
   }
+}
+
+void MemoryWitness::forget(std::uint32_t pid) {
+  if (pids_.erase(pid) == 0) return;
+  held_ = held_ - held_by_[pid];
+  held_by_.erase(pid);
 }
 
 MemoryWitness::Answer MemoryWitness::judge(const GpuSnapshot& after) const {

@@ -21,6 +21,9 @@ class MemoryWitness {
   /// @p pids  of the tree now. Remembers them and what they hold.
   void see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids);
 
+  /// @p pid was handed over on purpose: it lives on, and what it holds is not waited for.
+  void forget(std::uint32_t pid);
+
   struct Answer {
     MemoryProof proof = MemoryProof::not_visible;
     Bytes returned;
@@ -35,6 +38,7 @@ class MemoryWitness {
   std::set<std::uint32_t> pids_;
   std::set<std::uint32_t> dead_;  // pids of rows whose process had ended already at the last look
   Bytes held_;                    // at the last look
+  std::map<std::uint32_t, Bytes> held_by_;            // likewise, by pid
   std::map<std::string, std::uint64_t> unexplained_;  // bytes by card that it ever held memory of
   bool blind_ = true;
 };

@@ -22,9 +22,27 @@ std::string describe_container(const Receipt& receipt) {
   }
 }
 
+// "pid 77 (worker), pid 78 (sh) and 3 more".
+std::string names_of(const HandOver& released) {
+  std::string text;
+  for (const auto& process : released.list)
+    text += (text.empty() ? "pid " : ", pid ") + std::to_string(process.id.pid.number) + " (" +
+            printable(process.name.view()) + ")";
+  if (released.more != 0) text += " and " + std::to_string(released.more) + " more";
+  return text;
+}
+
+std::string describe_given_up(const HandOver& released) {
+  const auto count = released.list.size() + released.more;
+  return "handed over, none was touched: " + std::to_string(count) +
+         (count == 1 ? " process: " : " processes: ") + names_of(released) +
+         (released.trouble.empty() ? "" : "; " + std::string(released.trouble.view()));
+}
+
 }  // namespace
 
 std::string describe(const Receipt& receipt, bool looked) {
+  if (receipt.released.all) return describe_given_up(receipt.released);
   std::string line = "ended " + std::to_string(receipt.processes_ended) +
                      (receipt.processes_ended == 1 ? " process in " : " processes in ") +
                      to_string(std::chrono::nanoseconds(receipt.duration));
@@ -50,6 +68,9 @@ std::string describe(const Receipt& receipt, bool looked) {
   for (const auto port : receipt.ports_freed) line += "; port " + std::to_string(port) + " free";
   for (const auto port : receipt.ports_held)
     line += "; port " + std::to_string(port) + " taken by another program";
+  if (!receipt.released.list.empty()) line += "; handed over: " + names_of(receipt.released);
+  if (!receipt.released.trouble.empty())
+    line += "; NOT as promised: " + std::string(receipt.released.trouble.view());
   if (receipt.ports_unknown) line += "; it may have had more ports, too many to look through";
   return line;
 }

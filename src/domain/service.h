@@ -136,6 +136,7 @@ struct ServiceModel {
   ContainmentWish containment = ContainmentWish::automatic;
   OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
   std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
+  std::vector<std::string> release;  ///< patterns of command lines (glob.h): handed over at its end
   bool autostart = true;
   std::vector<std::string> after;  ///< it starts when these are ready or have failed
   std::vector<std::string>

@@ -181,6 +181,29 @@ Result<void> Cgroup::enter(Pid pid) const {
   return write_small(dir_, "cgroup.procs", text);
 }
 
+Result<void> Cgroup::move_all_out() const {
+  constexpr int kPasses = 8;  // over what forks while it is moved
+  auto procs = Fd::open_at(dir_, "../gpuward.programs/cgroup.procs", O_WRONLY);
+  if (!procs) procs = Fd::open_at(dir_, "../cgroup.procs", O_WRONLY);
+  if (!procs) return fail(std::move(procs).error());
+  std::optional<Error> trouble;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    bool any = false;
+    trouble.reset();
+    GPUWARD_TRY(for_each_member([&](Pid pid) {
+      Text<24> text;
+      text.append_number(pid.number);
+      if (::write(procs->get(), text.view().data(), text.size()) >= 0)
+        any = true;
+      else if (errno != ESRCH)
+        trouble = last_error("move a process out of a cgroup");
+    }));
+    if (!any) break;
+  }
+  if (trouble) return fail(*trouble);
+  return {};
+}
+
 bool Cgroup::exists() const {
   return dir_ && ::faccessat(dir_.get(), "cgroup.procs", F_OK, 0) == 0;
 }

@@ -42,6 +42,9 @@ class Cgroup {
 
   /// Moves @p pid in. For kernels without CLONE_INTO_CGROUP and for v1.
   Result<void> enter(Pid pid) const;
+  /// Moves all members to where the programs of gpuward are: kProgramsGroup beside it, else the
+  /// group above. Error: why some stay.
+  Result<void> move_all_out() const;
   /// Has nobody removed it?
   bool exists() const;
   /// From now on events_fd() is -1: that of a group that is gone is ready for ever.

@@ -241,6 +241,13 @@ Result<void> ControllerGroup::enter(Pid pid) const {
   return write_to(dir_, "cgroup.procs", text);
 }
 
+void ControllerGroup::let_out(Pid pid) const {
+  if (!dir_ || !beside_) return;
+  Text<24> text;
+  text.append_number(pid.number);
+  (void)write_to(dir_, "../cgroup.procs", text);
+}
+
 Result<void> ControllerGroup::set_memory_max(Bytes limit) const {
   if (!beside_ && held_for_good(dir_) > limit.count) {
     // cgroup2 would end somebody at once.

@@ -44,6 +44,8 @@ class ControllerGroup {
   Result<void> renew();
   /// Moves @p pid in. Nothing is left to do where it is the tree's own group.
   Result<void> enter(Pid pid) const;
+  /// Moves @p pid to the group above, if it is a group beside a tree's.
+  void let_out(Pid pid) const;
   /// Of the memory controller: at most @p limit for all members together, without swap. What they
   /// hold already stays: Errc::refused when that is more and cannot be given back (v1: EBUSY),
   /// instead of the kernel ending somebody.

@@ -66,6 +66,8 @@ std::optional<ProcStat> parse_stat(std::string_view text) {
       stat.state = word.front();
     else if (field == 4)
       good = number(stat.parent.number);
+    else if (field == 6)
+      good = number(stat.session.number);
     else if (field == 14)
       good = number(user);
     else if (field == 15)
@@ -103,6 +105,15 @@ Result<std::string> read_command(Pid pid, std::size_t limit) {
   }
   std::ranges::replace(text, '\0', ' ');
   return printable(text);
+}
+
+std::string_view read_words(Pid pid, std::span<char> buffer) {
+  auto read = read_small(proc_path(pid, "cmdline").data(), buffer);
+  if (!read) return {};
+  std::ranges::replace(buffer.first(read->size()), '\0', ' ');
+  auto text = *read;
+  while (text.ends_with(' ')) text.remove_suffix(1);
+  return text;
 }
 
 Text<40> read_wchan(Pid pid) {

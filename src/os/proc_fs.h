@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ struct ProcStat {
   Text<32> name;     ///< the kernel's comm, at most 15 bytes, without the brackets
   char state = '?';  ///< R S D T t Z X I
   Pid parent;
+  Pid session;
   std::uint64_t start_ticks = 0;
   std::uint64_t cpu_ticks = 0;  ///< user + system, clock ticks
   std::uint32_t threads = 0;    ///< an exited leader counts as one
@@ -35,6 +37,11 @@ Result<ProcStat> read_stat(Pid pid);
 /// The command line with single spaces, made printable(), at most @p limit bytes; "[name]"
 /// for kernel threads and zombies.
 Result<std::string> read_command(Pid pid, std::size_t limit = 4096);
+
+/// The words of the command line with single spaces between them, as far as they fit into @p
+/// buffer, as they are. Empty for kernel threads, zombies and what cannot be read. Allocates
+/// nothing.
+std::string_view read_words(Pid pid, std::span<char> buffer);
 
 /// The kernel function a sleeping process waits in, or empty when it cannot be seen.
 Text<40> read_wchan(Pid pid);

@@ -311,6 +311,8 @@ void Fleet::answer_memory(Member& member) {
   if (!member.state.wants_memory_proof || !member.link) return;
   if (gpu_.sight == GpuSight::unknown) return;
   if (gpu_.sight == GpuSight::visible && gpu_.taken_ns < member.state.since_ns) return;
+  for (const auto& process : member.state.receipt.released.list)
+    member.witness.forget(static_cast<std::uint32_t>(process.id.pid.number));
   const auto judged = member.witness.judge(gpu_);
   if (judged.proof == MemoryProof::held) return;  // not yet: the anchor has the deadline
   AnchorRequest answer;

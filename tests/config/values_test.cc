@@ -49,6 +49,26 @@ autostart = false
   EXPECT_EQ(got, want);
 }
 
+TEST(Values, WhatIsReleasedIsPatterns) {
+  const auto service =
+      only_service("[service.a]\ncommand=[\"x\"]\nrelease=[\"*/render.py *\", \"tmux ?*\"]\n");
+  EXPECT_EQ(service.release, (std::vector<std::string>{"*/render.py *", "tmux ?*"}));
+  const std::string expected =
+      ", expected at most 16 patterns with * and ? of whole command lines: [\"*/worker.py *\"]";
+  EXPECT_EQ(problems_of("release = [\"\", \"*\", \"b\"]\n"),
+            (Lines{"3:12: a pattern of 'release' is empty" + expected,
+                   "3:16: a pattern of 'release' would hand over every process" + expected}));
+  EXPECT_EQ(problems_of("release = \"b\"\n").size(), 1U);
+  std::string many;
+  for (int n = 0; n < 17; ++n) many += "\"b\",";
+  EXPECT_EQ(problems_of("release = [" + many + "]\n").size(), 1U);
+  EXPECT_EQ(
+      problems_of("release = [\"b\"]\ncontainment = \"pidns\"\n"),
+      Lines{"3:11: 'release' hands nothing over with containment = \"pidns\": nobody leaves a "
+            "PID namespace, and it ends as a whole, expected another containment, or no "
+            "'release'"});
+}
+
 TEST(Values, LimitsOfTheTreeAndATempFolderOfItsOwn) {
   const ServiceModel got = only_service(
       "[service.a]\ncommand=[\"x\"]\ncpu_weight = 50\nmemory_max = \"1.5GiB\"\n"

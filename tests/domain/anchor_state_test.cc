@@ -14,5 +14,14 @@ TEST(DescribeKills, NamesTheirNumberAndTheLimitOfTheService) {
   EXPECT_EQ(describe_kills(state, {}).view(), "the kernel killed 2 of its processes for memory");
 }
 
+TEST(StopExitCode, WhatWasPromisedAndNotKeptApartIsNotProven) {
+  AnchorState state;
+  state.phase = Phase::stopped;
+  state.receipt.released.list.push_back({{Pid{7}, 1}, Pid{7}, "worker"});
+  EXPECT_EQ(stop_exit_code(state, {}), 0);
+  state.receipt.released.trouble = "pid 7 (worker) stays";
+  EXPECT_EQ(stop_exit_code(state, {}), 4);
+}
+
 }  // namespace
 }  // namespace gpuward

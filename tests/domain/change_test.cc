@@ -75,6 +75,7 @@ TEST(ProcessMark, ChangesExactlyWithWhatWaitsForARestart) {
       [](ServiceModel& s) { s.limits.cpu_weight = 50; },
       [](ServiceModel& s) { s.limits.memory_max = 64_MiB; },
       [](ServiceModel& s) { s.private_tmp = true; },
+      [](ServiceModel& s) { s.release = {"* worker *"}; },
       [](ServiceModel& s) { s.after = {"db"}; },
       [](ServiceModel& s) { s.needs = {"db"}; },
   };

@@ -90,6 +90,7 @@ std::vector<Event> every_event() {
                             TreeEmpty{},
                             MemorySeen{MemoryProof::returned},
                             MemorySeen{MemoryProof::held},
+                            GivenUp{},
                             Tick{}};
   for (const auto grace : {-1ms, 0ms, 1ms, 3000ms, 3'600'000ms}) {
     events.emplace_back(StopAsked{grace});
@@ -231,6 +232,21 @@ TEST(LifeOfEveryKind, AStopOutranksARestart) {
   });
 }
 
+TEST(LifeOfEveryKind, WhatIsGivenUpIsNotEndedAndWhatIsEndingIsNotGivenUp) {
+  for_every_case([](const Case& one, const Life& after, const LifeActions& actions) {
+    if (!std::holds_alternative<GivenUp>(one.event)) return;
+    EXPECT_FALSE(has(actions, Action::note_tree) || has(actions, Action::term_tree) ||
+                 has(actions, Action::kill_tree) || has(actions, Action::spawn));
+    if (is<Starting>(one.before) || is<Ready>(one.before)) {
+      EXPECT_TRUE(is<Over>(after) && !std::get<Over>(after.state).failed);
+      EXPECT_FALSE(after.reason.empty());
+    } else {
+      EXPECT_EQ(after.state.index(), one.before.state.index());
+      EXPECT_TRUE(actions.empty());
+    }
+  });
+}
+
 TEST(LifeOfEveryKind, ATickBeforeTheDeadlineChangesNothing) {
   for_every_case([](const Case& one, const Life& after, const LifeActions& actions) {
     if (!std::holds_alternative<Tick>(one.event) || one.now >= deadline(one.before)) return;
@@ -264,7 +280,9 @@ TEST(LifeOfEveryKind, EveryActionBelongsToItsChange) {
     EXPECT_EQ(has(actions, Action::prove_memory), entered(Settling{}));
     EXPECT_EQ(has(actions, Action::note_tree), entered(Ending{}));
     EXPECT_EQ(has(actions, Action::probe), has(actions, Action::spawn));
-    EXPECT_EQ(has(actions, Action::stop_probing), entered(Ending{}) || entered(Ready{}));
+    const bool given_up = std::holds_alternative<GivenUp>(one.event) && entered(Over{});
+    EXPECT_EQ(has(actions, Action::stop_probing),
+              entered(Ending{}) || entered(Ready{}) || given_up);
     EXPECT_EQ(has(actions, Action::watch), entered(Ready{}));
     if (entered(Ending{})) {
       EXPECT_NE(has(actions, Action::term_tree), has(actions, Action::kill_tree));

@@ -41,6 +41,17 @@ TEST(MemoryWitness, WhatItHeldHasReturned) {
   EXPECT_EQ(answer.returned, kGib);
 }
 
+TEST(MemoryWitness, WhatWasHandedOverIsNotWaitedForNorCountedAsReturned) {
+  MemoryWitness witness;
+  witness.see(look({card("A", {row(7, kGib), row(8, kGib)})}), {7, 8});
+  const auto after = look({card("A", {row(8, kGib)})});
+  EXPECT_EQ(witness.judge(after).proof, MemoryProof::held);
+  witness.forget(8);
+  witness.forget(8);
+  EXPECT_EQ(witness.judge(after).proof, MemoryProof::returned);
+  EXPECT_EQ(witness.judge(after).returned, kGib);
+}
+
 TEST(MemoryWitness, ARowOfItsOwnIsHeld) {
   MemoryWitness witness;
   witness.see(look({card("A", {row(7, kGib)})}), {7});

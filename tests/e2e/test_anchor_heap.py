@@ -1,5 +1,6 @@
 """The anchor allocates nothing after start (design: it must not fail, or grow, when memory is short)."""
 
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,13 @@ LIMIT
 command = ["sh", "-c", "trap '' TERM; echo up; echo trouble >&2; while :; do sleep 1000 & wait; done"]
 stop = { grace = "100ms" }
 CONTAINMENT
+
+[service.parent]
+command = ["sh", "-c", "setsid sleep 1007 & sleep 1008 & exec sleep 1009"]
+release = ["sleep 1007", "* keep-me *"]
+
+[service.given]
+command = ["sh", "-c", "sleep 1006 & exec sleep 1005"]
 
 [service.absent]
 command = ["/nowhere/program"]
@@ -83,6 +91,13 @@ def test_a_whole_life_allocates_nothing(sealed, tmp_path, mask):
         os.kill(gw.service("web")["replicas"][0]["anchor_pid"], signal.SIGKILL)  # its successor adopts
         wait_for(lambda: gw.service("web")["replicas"][0]["anchor_pid"] != web["anchor_pid"] and gw.anchors())
     assert gw("restart", "deaf").returncode == 0, allocated_at(report)
+    restart = json.loads(gw("restart", "parent", "--json").stdout)["receipts"][0]
+    given = json.loads(gw("release", "given", "--json").stdout)["receipts"][0]
+    assert len(restart["released"]) == 1 and len(given["released"]) == 2, allocated_at(report)
+    stop = json.loads(gw("stop", "parent", "--json").stdout)["receipts"][0]
+    for process in [*restart["released"], *given["released"], *stop["released"]]:
+        assert alive(process["pid"]), allocated_at(report)
+        end(process["pid"])
     down = gw("down")
     assert down.returncode == 0, down.stderr + allocated_at(report)
     assert not report.exists(), allocated_at(report)

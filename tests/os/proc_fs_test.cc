@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
@@ -199,6 +200,22 @@ TEST(EnvironmentHas, FindsOneBehindAnythingLarge) {
 
 TEST(EnvironmentHas, IsFalseForWhoIsGone) {
   EXPECT_FALSE(environment_has(Pid{999'999'999}, "GPUWARD_TREE=abc"));
+}
+
+TEST(ReadWords, AreTheCommandLineWithSingleSpacesAsFarAsItFits) {
+  std::array<char, 4096> buffer;
+  const auto own = read_words(Pid{::getpid()}, buffer);
+  EXPECT_NE(own.find("test_os"), own.npos) << own;
+  EXPECT_EQ(own.find('\0'), own.npos);
+  std::array<char, 4> small;
+  EXPECT_EQ(read_words(Pid{::getpid()}, small), own.substr(0, 4));
+  EXPECT_TRUE(read_words(Pid{0x3fffffff}, buffer).empty());
+}
+
+TEST(ReadStat, KnowsTheSession) {
+  const auto stat = read_stat(Pid{::getpid()});
+  ASSERT_TRUE(stat);
+  EXPECT_EQ(stat->session.number, ::getsid(0));
 }
 
 }  // namespace
