@@ -1,10 +1,7 @@
 #include "anchor/anchor.h"
 
 #include <poll.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,11 +11,8 @@
 #include <csignal>
 #include <utility>
 
-#include "anchor/reader.h"
 #include "anchor/record.h"
 #include "anchor/scratch.h"
-#include "control/anchors.h"
-#include "os/listeners.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
 
@@ -28,9 +22,6 @@ namespace {
 constexpr auto kFirstRecheck = std::chrono::milliseconds(5);
 constexpr auto kLongestRecheck = std::chrono::milliseconds(200);
 constexpr auto kNamedWithin = std::chrono::milliseconds(500);
-constexpr auto kMemoryWithoutWarden = std::chrono::seconds(2);
-// Without a check a service is ready when it has run this long: most mistakes end it sooner.
-constexpr auto kRunsFor = std::chrono::milliseconds(200);
 constexpr int kWordsAtOnce = 32;  // notifications
 constexpr int kLastWords = 8;     // pieces of 16 KiB of output that are read when main has ended
 constexpr auto kListenAgain = std::chrono::milliseconds(200);
@@ -38,30 +29,6 @@ constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
 constexpr auto kNameAgain = std::chrono::seconds(1);  // what KILL does not end
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
 constexpr auto kLongestLook = std::chrono::seconds(5);  // limits_of() names it
-constexpr std::uint32_t kAskForSockets = 64;            // processes whose ports a receipt looks for
-
-// Each port the tree listened on must be free now; what is not is somebody else's, or a survivor's.
-void check_ports(Receipt& receipt) {
-  receipt.ports_held.clear();
-  (void)os::for_each_listener([&](const os::Listener& listener) {
-    const auto& freed = receipt.ports_freed;
-    const bool asked = std::find(freed.begin(), freed.end(), listener.port) != freed.end();
-    const bool known = std::find(receipt.ports_held.begin(), receipt.ports_held.end(),
-                                 listener.port) != receipt.ports_held.end();
-    if (asked && !known) receipt.ports_held.push_back(listener.port);
-  });
-  InlineVec<std::uint16_t, 32> free;
-  for (const auto port : receipt.ports_freed)
-    if (std::find(receipt.ports_held.begin(), receipt.ports_held.end(), port) ==
-        receipt.ports_held.end())
-      free.push_back(port);
-  receipt.ports_freed = free;
-}
-
-// A refusal of our own has none: what is held does not fit what was asked for.
-int errno_of(const Error& error) {
-  return error.code.category() == std::system_category() ? error.code.value() : EBUSY;
-}
 
 }  // namespace
 
@@ -222,22 +189,6 @@ void Anchor::reap() {
 void Anchor::forget_main() {
   main_ = os::Process();
   remove_pid_file(plan_.pid_file, last_main_);
-}
-
-void Anchor::check_exec_report() {
-  if (!exec_report_) return;
-  os::SpawnFailure failure;
-  switch (os::read_exec_report(exec_report_, &failure)) {
-    case os::ExecState::pending:
-      return;
-    case os::ExecState::done:
-      exec_report_.close();
-      if (plan_.ready.kind == ReadyKind::started) runs_by_ = os::now() + kRunsFor;
-      return check_log();  // it may have printed its text already
-    case os::ExecState::failed:
-      exec_report_.close();
-      return spawn_failed(failure);
-  }
 }
 
 void Anchor::check_probe() {
@@ -435,263 +386,6 @@ void Anchor::perform(life::Action action) {
     case life::Action::finish:
       return finish();
   }
-}
-
-void Anchor::spawn() {
-  state_.generation = life_.generation;
-  state_.has_exit = false;
-  state_.spawn_errno = 0;
-  state_.spawn_failure.clear();
-  state_.ready_evidence.clear();
-  state_.wants_memory_proof = false;
-  state_.alarm = LogAlarm::none;
-  unanswered_.clear();
-  log_.begin_anew();
-  childless_ = false;
-  adopted_ = false;
-  if (auto renewed = tree_.renew(); !renewed)
-    return spawn_failed({os::SpawnStep::enter_cgroup, renewed.error().code.value()});
-  if (auto renewed = limits_of_tree_.renew(plan_.limits, &state_.limits); !renewed)
-    return spawn_failed({os::SpawnStep::join_limits, errno_of(renewed.error())});
-  clear_temp_folder(false);
-  if (state_.level == Containment::pidns) {
-    auto space = os::PidNamespace::make(plan_.on_anchor_death == OnAnchorDeath::kill);
-    if (!space) return spawn_failed({os::SpawnStep::make_namespace, space.error().code.value()});
-    state_.init = space->first().id();
-    tree_.hold(std::move(*space));
-  }
-  os::SpawnPlan plan;
-  plan.argv = argv_.data();
-  plan.envp = envp_.data();
-  plan.directory = plan_.directory.empty() ? nullptr : plan_.directory.c_str();
-  plan.out = log_.service_out();
-  plan.err = log_.service_err();
-  plan.cgroup = &tree_.cgroup();
-  plan.rights = &rights_;
-  plan.temp_folder = plan_.temp_folder.empty() ? nullptr : plan_.temp_folder.c_str();
-  plan.pid_namespace = &tree_.space();
-  container_.begin(os::now());
-  auto spawning = os::Spawning::begin(plan);
-  if (!spawning) return spawn_failed(spawning.error());
-  if (auto joined = limits_of_tree_.enter(spawning->process().pid()); !joined)
-    return spawn_failed({os::SpawnStep::join_limits, errno_of(joined.error())});
-  state_.main = spawning->process().id();
-  last_main_ = state_.main.pid;
-  tree_.begun(last_main_);
-  // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
-  // none: the child, which waits for it, ends.
-  if (auto written = write_record(); !written) {
-    state_.main = ProcessId{};
-    return spawn_failed({os::SpawnStep::write_record, written.error().code.value()});
-  }
-  tree_.settle_space();
-  if (auto written = write_pid_file(plan_.pid_file, last_main_); !written)
-    note_failure("the PID file could not be written", written.error());
-  main_ = spawning->take_process();
-  exec_report_ = spawning->go();
-}
-
-void Anchor::spawn_failed(const os::SpawnFailure& failure) {
-  tree_.space().kill();
-  state_.spawn_errno = failure.errno_value == 0 ? EIO : failure.errno_value;
-  state_.spawn_failure = Text<200>(os::to_string(failure.step));
-  if (failure.step == os::SpawnStep::execute)
-    state_.spawn_failure.append(" '").append(plan_.command.front()).append("'");
-  if (failure.step == os::SpawnStep::change_directory)
-    state_.spawn_failure.append(" '").append(plan_.directory).append("'");
-  Reason reason("could not ");
-  reason.append(state_.spawn_failure).append(": ").append(::strerrordesc_np(state_.spawn_errno));
-  log_.note(reason);
-  happen(life::SpawnFailed{reason});
-}
-
-void Anchor::note_tree() {
-  ending_began_ = os::now();
-  (void)tree_.find_marked();
-  // What a dead anchor handed over at this very end stays in its receipt.
-  const bool goes_on = state_.receipt.generation == life_.generation;
-  const HandOver before = goes_on ? state_.receipt.released : HandOver{};
-  state_.receipt = Receipt{};
-  state_.receipt.released = before;
-  state_.receipt.generation = life_.generation;
-  hand_over();
-  state_.receipt.only_seen = state_.doubt;
-  tree_.note(&state_.receipt.processes_ended, &state_.receipt.ports_freed, kAskForSockets);
-  state_.receipt.ports_unknown = state_.receipt.ports_freed.dropped() != 0;
-  state_.receipt.processes_ended += container_.count_beside(tree_);
-  if (!main_ && life_.last_exit)
-    ++state_.receipt.processes_ended;  // it has ended by itself already
-}
-
-void Anchor::prove_memory() {
-  state_.wants_memory_proof = clients_.someone_sees_gpu();
-  memory_by_ = state_.wants_memory_proof ? os::kNever : os::now() + memory_patience();
-}
-
-// Without a witness the wait is short, and only where there was something to wait for.
-Duration Anchor::memory_patience() const {
-  const bool held = state_.gpu_seen && state_.gpu_held.count != 0;
-  return held ? Duration(kMemoryWithoutWarden) : Duration::zero();
-}
-
-// Whoever sees the GPU is asked for the proof; a witness may come, or die, while it is awaited.
-void Anchor::await_memory(Instant now) {
-  if (!std::holds_alternative<life::Settling>(life_.state)) return;
-  if (clients_.someone_sees_gpu() != state_.wants_memory_proof) {
-    prove_memory();
-    publish();
-  }
-  if (now < memory_by_) return;
-  memory_by_ = os::kNever;
-  happen(life::MemorySeen{MemoryProof::not_visible});
-}
-
-void Anchor::write_receipt() {
-  Receipt& receipt = state_.receipt;
-  receipt.duration =
-      std::chrono::duration_cast<std::chrono::microseconds>(os::now() - ending_began_);
-  receipt.at_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
-          .count();
-  state_.wants_memory_proof = false;
-  memory_by_ = os::kNever;
-  receipt.survivors.clear();
-  if (state_.phase == Phase::unkillable) name_survivors();
-  check_ports(receipt);
-  receipt.container = state_.container.id;
-  receipt.container_proof = container_.proof();
-  if (state_.phase != Phase::unkillable) container_.forget();
-  JournalEntry entry;
-  entry.receipt = receipt;
-  entry.reason = life_.reason;
-  note_event(entry);
-}
-
-void Anchor::name_survivors() {
-  named_ = os::now();
-  state_.receipt.survivors.clear();
-  tree_.name_survivors(&state_.receipt.survivors);
-  container_.name_survivors(&state_.receipt.survivors);
-  for (auto& survivor : state_.receipt.survivors)
-    survivor.killed_for = std::chrono::duration_cast<std::chrono::milliseconds>(named_ - killed_);
-}
-
-void Anchor::finish() {
-  over_ = true;
-  if (!given_up_) forget_main();
-  log_.drain();
-  log_.tell_loss();
-  if (given_up_ || tree_.handed_over().any()) {
-    auto left = leave_reader(log_, dir_);
-    if (!left) note_failure("nobody reads what lives on and prints", left.error());
-  }
-  if (given_up_)
-    let_go();
-  else
-    clear_temp_folder(true);
-  limits_of_tree_.remove();
-  tree_.remove();
-  publish();
-  ::unlinkat(dir_.get(), "control", 0);
-}
-
-void Anchor::answer(const AnchorRequest& request, std::size_t client) {
-  const auto grace = request.has_grace ? request.grace : plan_.grace;
-  switch (request.what) {
-    case AnchorRequest::What::subscribe:
-      return publish();
-    case AnchorRequest::What::stop:
-      note_order(EventKind::stop_asked, clients_.socket(client));
-      return happen(life::StopAsked{grace});
-    case AnchorRequest::What::restart:
-      ++state_.restart_orders;
-      note_order(EventKind::restart_asked, clients_.socket(client));
-      return happen(life::RestartAsked{grace});
-    case AnchorRequest::What::memory_answer:
-      if (!state_.wants_memory_proof || request.generation != life_.generation) return;
-      state_.receipt.gpu_bytes_returned = request.bytes;
-      return happen(life::MemorySeen{request.proof});
-    case AnchorRequest::What::settings:
-      if (request.settings) take_settings(*request.settings);
-      return;
-    case AnchorRequest::What::release:
-      note_order(EventKind::release_asked, clients_.socket(client));
-      return give_up();
-    case AnchorRequest::What::gpu_held:
-      state_.gpu_seen = true;
-      state_.gpu_held = request.bytes;
-      return update_record();
-  }
-}
-
-// In the plan too, so that whoever takes this tree over has them. What a running wait was begun
-// with stays until it has ended.
-void Anchor::take_settings(const LiveSettings& settings) {
-  plan_.ready.within = settings.ready_within;
-  plan_.grace = settings.grace;
-  plan_.restart = settings.restart;
-  plan_.backoff = settings.backoff;
-  plan_.log = settings.log;
-  plan_.live.every = settings.live_every;
-  plan_.live.failures = settings.live_failures;
-  // A limit that is new, or gone, waits for a new process: groups are joined at birth.
-  if (plan_.limits.cpu_weight != 0 && settings.limits.cpu_weight != 0)
-    plan_.limits.cpu_weight = settings.limits.cpu_weight;
-  if (plan_.limits.memory_max.count != 0 && settings.limits.memory_max.count != 0)
-    plan_.limits.memory_max = settings.limits.memory_max;
-  limits_of_tree_.change(plan_.limits, &state_.limits);
-  policy_ = {plan_.ready.within, plan_.grace, plan_.restart, plan_.backoff, policy_.jitter};
-  log_.set_policy(plan_.log);
-  watch_.set_pace(plan_.live.every, plan_.live.failures, os::now());
-  note_event(EventKind::settings);
-  publish();
-}
-
-// Brings state_ up to what is true now.
-void Anchor::describe() {
-  state_.failures = life_.failures;
-  state_.reason = life_.reason;
-  if (main_ || !life_.reason.empty()) limits_of_tree_.count_kills(&state_.limits);
-  if (!life_.reason.empty() && state_.limits.kills != 0)
-    state_.reason.append("; ").append(describe_kills(state_.limits, plan_.limits));
-  if (!life_.reason.empty() && state_.alarm != LogAlarm::none)
-    state_.reason.append("; its log tells of ").append(to_string(state_.alarm));
-  if (!life_.reason.empty() && !unanswered_.empty())
-    state_.reason.append("; it last ").append(unanswered_);
-  if (!state_.reason.empty()) state_.last_failure = state_.reason;
-  state_.has_exit = life_.last_exit.has_value();
-  if (life_.last_exit) state_.last_exit = *life_.last_exit;
-  if (!main_) state_.main = ProcessId{};
-  if (!tree_.space().alive()) state_.init = ProcessId{};
-  state_.next_ns =
-      state_.phase == Phase::backing_off ? deadline(life_).time_since_epoch().count() : 0;
-  state_.lost_log_bytes = lost_before_ + log_.lost_bytes();
-  if (state_.has_released && !given_up_) tree_.handed_over().note(&state_);
-  state_.stop_asked = stops_for_good(life_);
-  state_.restart_asked = restarts_by_order(life_);
-}
-
-void Anchor::publish() {
-  describe();
-  update_record();
-  clients_.tell(state_);
-}
-
-Result<void> Anchor::write_record() {
-  return anchor::write_record(dir_, boot_id_, plan_, state_, ever_restored_, tree_.seen());
-}
-
-void Anchor::update_record() {
-  auto written = write_record();
-  if (!written) note_failure("the record could not be written", written.error());
-}
-
-void Anchor::note_failure(std::string_view what, const Error& error) {
-  Text<300> line(what);
-  line.append(": ").append(error.doing);
-  if (error.code.category() == std::system_category())
-    line.append(": ").append(::strerrordesc_np(error.code.value()));
-  log_.note(line);
 }
 
 }  // namespace gpuward::anchor
