@@ -37,6 +37,7 @@ class Gpuward:
 
     def status(self, *services: str) -> dict:
         done = self("status", "--json", *services)
+        assert done.stdout, (done.returncode, done.stderr)
         return json.loads(done.stdout)
 
     def service(self, name: str) -> dict:

@@ -165,6 +165,6 @@ def test_an_anchor_of_version_1_is_understood_and_obeys(gw, warden):
         assert stop.returncode == 0, stop
         assert "ended 1 process in 1.5 ms, none left" in stop.stdout, stop
         assert old.asked[0] == 0 and old.asked[-1] == 1, old.asked
-        assert gw.service("old")["verdict"] == "STOPPED"
+        wait_for(lambda: gw.service("old")["verdict"] == "STOPPED", why="its last record says so")
     finally:
         old.main.kill()
