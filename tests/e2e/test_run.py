@@ -122,7 +122,7 @@ def test_an_environment_that_does_not_fit_the_record_is_refused(gw):
     gw.env["BIG"] = "x" * 60_000
     refused = gw("run", "--detach", "--name", "big", "--", "sleep", "1000")
     assert refused.returncode == 125
-    assert "command and environment take more than 49 KiB" in refused.stderr and "most of them in BIG" in refused.stderr
+    assert "command and environment take more than 54 KiB" in refused.stderr and "most of them in BIG" in refused.stderr
     gw.env["BIG"] = "x" * 52_000
     assert gw("run", "--detach", "--name", "big", "--", "sleep", "1000").returncode == 0
     assert gw.service("big")["verdict"] == "HEALTHY"
