@@ -12,7 +12,7 @@
 namespace gpuward::anchor {
 namespace {
 
-constexpr std::string_view kTitle = "gpuward-reader";
+constexpr char kTitle[] = "gpuward-reader";
 std::span<char> title;
 
 // The lock, the clients' sockets, the cgroups: as long as we had them, the anchor would seem alive.
@@ -30,8 +30,8 @@ void close_all_but_those_of(const LogPump& pump) {
 [[noreturn]] void read_on(LogPump& pump) {
   close_all_but_those_of(pump);
   std::ranges::fill(title, '\0');
-  kTitle.substr(0, title.size()).copy(title.data(), title.size());
-  ::prctl(PR_SET_NAME, kTitle.data());
+  std::string_view(kTitle).copy(title.data(), title.size());
+  ::prctl(PR_SET_NAME, kTitle);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -33,7 +34,7 @@ Result<void> write_record(const os::Fd& dir, const Text<40>& boot_id, const Laun
   writer(4, ever_restored);
   std::size_t packed_size = 0;
   for (const auto& member : members)
-    if (packed_size + kPackedMember <= packed.size()) {
+    if (packed_size + kPackedMember <= std::min(packed.size(), writer.room())) {
       pack(member, std::span(packed).subspan(packed_size).first<kPackedMember>());
       packed_size += kPackedMember;
     }

@@ -143,7 +143,7 @@ void HandedOver::follow() {
     if (const auto us = os::Process::open(self())) for_each_own_child(*us, meet);
     for (std::size_t at = 0; at < list_.size(); ++at)  // grows on the way
       if (const auto parent = os::Process::open(list_[at].id)) for_each_own_child(*parent, meet);
-    std::erase_if(list_, [](const Released& one) { return !os::lives(one.id); });
+    (void)std::erase_if(list_, [](const Released& one) { return !os::lives(one.id); });
   }
   any_ = !list_.empty() || (group_ && group_.populated().value_or(true));
 }
@@ -157,7 +157,7 @@ void HandedOver::note(AnchorState* state) const {
 
 void HandedOver::let_go() {
   if (!group_) return;
-  group_.move_all_out();
+  (void)group_.move_all_out();
   (void)group_.remove();
 }
 

@@ -16,8 +16,8 @@
 namespace gpuward::control {
 namespace {
 
-// Beside a state of at most 10 KiB and 400 packed members.
-constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{15} << 10);
+// Beside a state of at most 10 KiB, which takes about 1; what is left is for packed members.
+constexpr std::size_t kLargestPlan = wire::kMaxSmall - (std::size_t{10} << 10);
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))

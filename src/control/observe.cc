@@ -270,6 +270,15 @@ void add_restarts(const AnchorState& state, ServiceReport& report) {
   report.evidence.push_back({"restarts", text, 0});
 }
 
+// Reads every environment: only for a tree that nothing else tells of.
+bool a_marked_one_lives(const AnchorState& state) {
+  bool any = false;
+  if (state.tree_variable.empty()) return any;
+  (void)os::for_each_process(
+      [&](Pid pid) { any = any || os::environment_has(pid, state.tree_variable); });
+  return any;
+}
+
 }  // namespace
 
 Result<AnchorView> view_anchor(const AnchorFolder& folder, Instant deadline) {
@@ -315,7 +324,9 @@ bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   bool any = os::lives(state.init);
   for_each_recorded(folder, state, [&](Pid) { any = true; });
   any = any || os::container_lives(container_of(folder, state));
-  if (any || state.cgroup.empty()) return any;
+  if (any) return true;
+  // An anchor that died before its first look has named nobody but main.
+  if (state.cgroup.empty()) return !is_over(state.phase) && a_marked_one_lives(state);
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
   auto populated = group ? group->populated() : Result<bool>(false);

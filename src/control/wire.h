@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstdint>
@@ -75,6 +76,11 @@ class Writer {
     return buffer_.first(full_ ? 0 : size_);
   }
   bool full() const { return full_; }
+  /// For the payload of one more field.
+  std::size_t room() const {
+    constexpr std::size_t kHeader = 6;
+    return std::max(buffer_.size() - size_, kHeader) - kHeader;
+  }
 
   template <class T>
   void operator()(std::uint16_t tag, const T& value) {

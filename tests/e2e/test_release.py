@@ -260,6 +260,25 @@ def test_who_cannot_be_moved_lives_and_the_end_is_not_called_proven(app):
     one.clean()
 
 
+def test_limits_of_the_service_do_not_go_along(app):
+    one = app()
+    path = one.gw.home / "etc/services.toml"
+    path.write_text(path.read_text() + 'memory_max = "1GiB"\ncpu_weight = 50\n')
+    up = one.gw("up")
+    if "memory_max" in up.stderr:
+        pytest.skip(f"no memory controller here: {up.stderr}")
+    one.up()
+    before = Path(f"/proc/{one.keeper}/cgroup").read_text()
+    assert "gpuward.app.0." in before
+    (one.folder / "nokeeper").touch()
+    assert one.gw("restart", "app").returncode == 0
+    lines = Path(f"/proc/{one.keeper}/cgroup").read_text().splitlines()
+    assert [line for line in lines if "gpuward.app.0." in line and ".released." not in line] == []
+    assert one.gw("stop", "app").returncode == 0
+    assert one.untouched() and not one.gw.groups()
+    assert "gpuward." not in Path(f"/proc/{one.keeper}/cgroup").read_text()
+
+
 def test_main_itself_is_never_handed_over(gw):
     gw.configure('[service.app]\ncommand = ["sleep", "1002"]\nrelease = ["sleep *"]\n')
     assert gw("up").returncode == 0

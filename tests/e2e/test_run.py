@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import struct
 
@@ -122,8 +123,8 @@ def test_an_environment_that_does_not_fit_the_record_is_refused(gw):
     gw.env["BIG"] = "x" * 60_000
     refused = gw("run", "--detach", "--name", "big", "--", "sleep", "1000")
     assert refused.returncode == 125
-    assert "command and environment take more than 49 KiB" in refused.stderr and "most of them in BIG" in refused.stderr
-    gw.env["BIG"] = "x" * 46_000
+    assert "command and environment take more than 54 KiB" in refused.stderr and "most of them in BIG" in refused.stderr
+    gw.env["BIG"] = "x" * 52_000
     assert gw("run", "--detach", "--name", "big", "--", "sleep", "1000").returncode == 0
     assert gw.service("big")["verdict"] == "HEALTHY"
     assert gw("stop", "big").returncode == 0
@@ -303,6 +304,33 @@ def test_a_card_cannot_be_asked_for_yet(gw):
     assert gw("run", "--gpu", "none", "--", "true").returncode == 0
     auto = gw("run", "--gpu", "auto", "--", "true")
     assert auto.returncode == 2 and "'auto' is not supported yet" in auto.stderr
+
+
+LATE_STRAY = """
+import os, subprocess, sys, time
+while not os.path.exists(sys.argv[1]): time.sleep(0.01)
+print(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_stop_finds_who_was_born_after_the_last_look_of_a_dead_anchor(tmp_path):
+    gw = Gpuward(tmp_path / "home", GPUWARD_KERNEL_MASK="no_cgroup")
+    trigger = tmp_path / "now"
+    assert gw("run", "--detach", "--name", "late", "--", "python3", "-c", LATE_STRAY, str(trigger)).returncode == 0
+    replica = gw.service("late")["replicas"][0]
+    os.kill(replica["anchor_pid"], signal.SIGSTOP)  # it looks no more
+    fifo = os.open(gw.home / "run/anchors/late.0/out", os.O_RDONLY | os.O_NONBLOCK)
+    trigger.touch()
+    wait_for(lambda: select.select([fifo], [], [], 0)[0], why="the stray lives")
+    stray = int(os.read(fifo, 100))
+    os.close(fifo)
+    for pid in (replica["anchor_pid"], replica["main_pid"]):
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not gw.anchors(), why="the anchor is gone")
+    stop = gw("stop", "late")
+    assert not alive(stray), stop
+    assert stop.returncode == 4, "held without a cgroup and taken over: what was not seen may live on"
 
 
 def test_what_still_lives_of_the_last_generation_is_named(tmp_path):
