@@ -234,14 +234,15 @@ void Anchor::check_empty() {
   if (!std::holds_alternative<life::Ending>(life_.state)) return;
   if (tree_.close_space()) recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
   if (!tree_.empty(childless_)) return;
+  const Instant soon = os::now() + std::max<Duration>(kFirstRecheck, recheck_pause_);
   // Of a tree that was taken over some may have been born to nobody while it was ending.
   if (tree_.find_marked() && !tree_.empty(childless_)) {
-    recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
+    recheck_ = std::min(recheck_, soon);
     return;
   }
   const bool ended_well = life_.last_exit && life_.last_exit->success();
   if (!container_.ended(killing_, ended_well, os::now())) {
-    recheck_ = std::min(recheck_, os::now() + kFirstRecheck);
+    recheck_ = std::min(recheck_, soon);
     return;
   }
   if (std::exchange(killing_, false)) tree_.thaw();

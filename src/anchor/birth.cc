@@ -59,7 +59,7 @@ void Anchor::spawn() {
   if (auto joined = limits_of_tree_.enter(spawning->process().pid()); !joined)
     return spawn_failed({os::SpawnStep::join_limits, errno_of(joined.error())});
   state_.main = spawning->process().id();
-  last_main_ = state_.main.pid;
+  last_main_ = state_.main_session = state_.main.pid;
   tree_.begun(last_main_);
   // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
   // none: the child, which waits for it, ends.

@@ -15,7 +15,20 @@ namespace {
 constexpr off_t kLimit = 256 << 10;
 
 Result<os::Fd> open_journal(const os::Fd& dir) {
-  return os::Fd::open_regular_at(dir, "journal", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+  return os::Fd::open_regular_at(dir, "journal", O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+}
+
+// Where the last whole entry of @p file ends: an anchor may have been killed while it wrote.
+off_t whole_end(const os::Fd& file, off_t size) {
+  off_t at = 0;
+  std::array<std::byte, wire::kFrameHeader> header;
+  while (at + std::ssize(header) <= size &&
+         ::pread(file.get(), header.data(), header.size(), at) == std::ssize(header)) {
+    const auto next = at + std::ssize(header) + static_cast<off_t>(wire::frame_length(header));
+    if (next > size) break;
+    at = next;
+  }
+  return at;
 }
 
 }  // namespace
@@ -32,6 +45,10 @@ Result<void> Journal::append(const os::Fd& dir, JournalEntry& entry) {
   struct stat info{};
   if (::fstat(file->get(), &info) < 0) return fail(last_error("measure the journal"));
   off_t before = info.st_size;
+  if (number_ == 1 && before != 0) {
+    before = whole_end(*file, before);
+    (void)!::ftruncate(file->get(), before);
+  }
   if (before > kLimit) {
     before = 0;
     if (::renameat(dir.get(), "journal", dir.get(), "journal.old") < 0)

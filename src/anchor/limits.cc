@@ -65,8 +65,10 @@ Limits Limits::taken_over(const LimitState& state) {
 
 Result<void> Limits::renew(const TreeLimits& wanted, LimitState* state) {
   GPUWARD_TRY(memory_.renew());
-  if (memory_ && wanted.memory_max.count != 0)
+  if (wanted.memory_max.count != 0) {
+    if (!memory_) return fail(Errc::not_found, "apply 'memory_max': its group is gone");
     GPUWARD_TRY(memory_.set_memory_max(wanted.memory_max));
+  }
   state->memory_trouble.clear();
   if (cpu_) {
     auto set = cpu_.renew();

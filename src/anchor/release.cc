@@ -42,8 +42,9 @@ HandedOver HandedOver::taken_over(const AnchorState& last, bool more) {
     if (group) made.group_ = std::move(*group);
   }
   for (const auto& one : last.kept) made.list_.push_back(one);
-  made.main_ = last.main.pid;
-  made.any_ = last.has_released;
+  made.main_ = last.main_session;
+  // The record may be older than the move.
+  made.any_ = last.has_released || (made.group_ && made.group_.populated().value_or(true));
   return made;
 }
 
@@ -94,7 +95,13 @@ bool HandedOver::holds(Pid pid) const {
 
 bool HandedOver::add(const os::Process& process, const os::ProcStat& stat) {
   if (list_.size() >= list_.capacity()) return false;
-  list_.push_back({process.id(), stat.session, stat.name});
+  // Its session says who comes from it, unless one leads it that is ended and not handed over.
+  const Pid leader = stat.session;
+  const auto other = leader != main_ && leader != process.pid()
+                         ? os::Process::open(leader)
+                         : Result<os::Process>(os::Process());
+  const bool shared = other && *other && !known(other->id()) && os::lives(other->id());
+  list_.push_back({process.id(), shared ? Pid{} : leader, stat.name});
   return true;
 }
 

@@ -137,6 +137,8 @@ std::string StrangerTree::refusal(const std::function<std::string(Pid)>& owner_o
     facts.pid = member.process.pid();
     facts.command = member.command.substr(0, 60);
     facts.our_ancestor = ours.contains(facts.pid);
+    if (const auto stat = os::read_stat(facts.pid))
+      facts.manager = stat->name == "systemd" || stat->name == "init";
     facts.kernel_thread = facts.pid == kKernelThreads || member.parent == kKernelThreads;
     const std::string space = link_target(proc(facts.pid, "ns/pid"));
     facts.seen = !space.empty();

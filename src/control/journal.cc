@@ -69,6 +69,9 @@ std::vector<LedgerEntry> JournalReader::news_of(const AnchorFolder& folder) {
       read_from(*old, inode_of(*old) == mark.inode ? mark.offset : 0, folder, &entries);
     mark = {inode, 0};
   }
+  struct stat info{};  // a new file may have got the number of the one before it
+  if (::fstat(file->get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) < mark.offset)
+    mark.offset = 0;
   mark.offset = read_from(*file, mark.offset, folder, &entries);
   return entries;
 }

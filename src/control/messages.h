@@ -240,6 +240,7 @@ void fields(A& a, AnchorState& v) {
   a(33, v.limits), a(39, v.init);
   a(43, v.container);
   a(47, v.kept), a(48, v.released_group), a(49, v.has_released);
+  a(50, v.main_session);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

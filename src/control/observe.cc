@@ -33,7 +33,7 @@ class Apart {
     if (group_ && group_.holds(pid)) return true;
     return std::ranges::any_of(state_.kept, [&](const Released& one) {
       return one.id == ProcessId{pid, stat.start_ticks} ||
-             (one.session == stat.session && stat.session != state_.main.pid);
+             (one.session && one.session == stat.session && stat.session != state_.main_session);
     });
   }
 
@@ -274,8 +274,12 @@ void add_restarts(const AnchorState& state, ServiceReport& report) {
 bool a_marked_one_lives(const AnchorState& state) {
   bool any = false;
   if (state.tree_variable.empty()) return any;
-  (void)os::for_each_process(
-      [&](Pid pid) { any = any || os::environment_has(pid, state.tree_variable); });
+  const Apart apart(state);
+  (void)os::for_each_process([&](Pid pid) {
+    if (any || !os::environment_has(pid, state.tree_variable)) return;
+    const auto stat = os::read_stat(pid);
+    any = stat && !stat->ended() && !apart.holds(pid, *stat);
+  });
   return any;
 }
 

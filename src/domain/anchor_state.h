@@ -140,7 +140,8 @@ struct LimitState {
 struct AnchorState {
   Phase phase = Phase::idle;
   ProcessId anchor;
-  ProcessId main;  ///< 0 while there is none
+  ProcessId main;    ///< 0 while there is none
+  Pid main_session;  ///< of main's session, which is its number; stays when it has ended
   std::uint32_t generation = 0;
   std::uint32_t failures = 0;
   Containment level = Containment::subreaper;

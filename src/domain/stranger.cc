@@ -72,6 +72,7 @@ std::string why_not_ended(const StrangerFacts& facts) {
   const std::string it = "pid " + std::to_string(facts.pid.number) + " (" + facts.command + ") ";
   if (facts.pid.number == 1) return it + "is the first process of this system";
   if (facts.kernel_thread) return it + "is a part of the kernel";
+  if (facts.manager) return it + "is a service manager: stop the unit that listens there";
   if (facts.our_ancestor) return it + "is what this command was started from";
   if (!facts.owner.empty()) return it + "belongs to " + facts.owner;
   if (!facts.container.empty())

@@ -13,6 +13,7 @@ struct StrangerFacts {
   std::string command;
   bool our_ancestor = false;  ///< whoever asks was started by it, or is it
   bool kernel_thread = false;
+  bool manager = false;  ///< systemd or init, also a user's: it holds sockets for its services
   bool seen = true;  ///< could its namespaces be read
   bool same_pid_namespace = true;
   std::string container;  ///< container_in() of its cgroups

@@ -34,7 +34,7 @@ constexpr const char* kSchema = R"(
 )";
 constexpr const char* kColumns =
     "number, at_unix_ms, kind, service, replica, generation, uid, login_uid, pid, command, why, "
-    "evidence, outcome, of, origin, origin_number, hash";
+    "evidence, outcome, of, origin, origin_number, hash, name";
 
 std::int64_t wall_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
@@ -145,18 +145,39 @@ Result<Ledger> Ledger::open_file(const std::string& state) {
 
 Result<Ledger> Ledger::open(const std::string& state) {
   auto ledger = open_file(state);
-  if (ledger) return ledger;
-  const bool damaged =
-      is_damage(ledger.error()) || ledger.error().code == make_error_code(Errc::bad_message);
-  if (!damaged) return ledger;
-  const std::string why = ledger.error().message();
-  auto aside = set_aside(state + "/" + kFile);
-  if (!aside) return fail(std::move(aside).error());
-  ledger = open_file(state);
-  if (!ledger) return ledger;
-  const auto head = read_head_file(state);
-  GPUWARD_TRY(ledger->begin_after(head.value_or(Head{}), "the ledger was damaged: " + why,
-                                  "kept as " + *aside));
+  const bool damaged = !ledger && (is_damage(ledger.error()) ||
+                                   ledger.error().code == make_error_code(Errc::bad_message));
+  if (!ledger && !damaged) return ledger;
+  if (ledger) {
+    auto head = ledger->head();
+    if (!head) return fail(std::move(head).error());
+    const auto apart = read_head_file(state);
+    if (head->number != 0 || !apart || apart->number == 0) return ledger;
+  }
+  return begin_anew(state);
+}
+
+// Where it is damaged, or gone while its head is still there. One program at a time: what a second
+// one finds is whole again.
+Result<Ledger> Ledger::begin_anew(const std::string& state) {
+  auto turn = os::Fd::open(state + "/ledger.lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!turn) return fail(std::move(turn).error());
+  GPUWARD_TRY(os::lock(*turn, std::chrono::seconds(5)));
+  auto ledger = open_file(state);
+  std::string why = "its file is gone";
+  std::string evidence;
+  if (!ledger) {
+    why = "the ledger was damaged: " + ledger.error().message();
+    auto aside = set_aside(state + "/" + kFile);
+    if (!aside) return fail(std::move(aside).error());
+    evidence = "kept as " + *aside;
+    ledger = open_file(state);
+    if (!ledger) return ledger;
+  }
+  auto head = ledger->head();
+  if (!head) return fail(std::move(head).error());
+  if (head->number == 0)
+    GPUWARD_TRY(ledger->begin_after(read_head_file(state).value_or(Head{}), why, evidence));
   return ledger;
 }
 
@@ -346,9 +367,12 @@ Result<void> Ledger::prune_before(std::int64_t unix_ms, Head& cut, std::uint64_t
   auto erase = database_.prepare("DELETE FROM entries WHERE number <= ?");
   if (!erase) return fail(std::move(erase).error());
   GPUWARD_TRY(erase->bind(1, static_cast<std::int64_t>(cut.number)).run());
-  auto forget = database_.prepare("DELETE FROM origins WHERE seen_unix_ms < ?");
+  // Of this boot an anchor may live still, and its journal be read again.
+  const auto boot = os::boot_id();
+  auto forget = database_.prepare(
+      "DELETE FROM origins WHERE seen_unix_ms < ? AND substr(origin, 1, length(?2)) <> ?2");
   if (!forget) return fail(std::move(forget).error());
-  return forget->bind(1, unix_ms).run();
+  return forget->bind(1, unix_ms).bind(2, boot ? boot->view() : std::string_view("-")).run();
 }
 
 Result<std::uint64_t> Ledger::prune(std::int64_t before_unix_ms) {
@@ -371,6 +395,14 @@ Result<std::uint64_t> Ledger::prune(std::int64_t before_unix_ms) {
 
 Result<void> Ledger::for_each(const Query& query,
                               const std::function<void(const LedgerEntry&, const Hash&)>& visit) {
+  return for_each_row(query, [&](const LedgerEntry& entry, const Hash& hash, const std::string&) {
+    visit(entry, hash);
+  });
+}
+
+Result<void> Ledger::for_each_row(
+    const Query& query,
+    const std::function<void(const LedgerEntry&, const Hash&, const std::string& name)>& visit) {
   std::string where = " WHERE number > ? AND at_unix_ms >= ?";
   if (!query.services.empty()) {
     where += " AND service IN (?";
@@ -391,19 +423,31 @@ Result<void> Ledger::for_each(const Query& query,
     auto row = select->step();
     if (!row) return fail(std::move(row).error());
     if (!*row) return {};
-    visit(read_entry(*select), hash_of(select->blob(16)));
+    visit(read_entry(*select), hash_of(select->blob(16)), select->text(17));
   }
 }
 
+// One view of it: somebody may append or remove meanwhile.
 Result<Verification> Ledger::verify(const std::optional<Head>& known) {
+  const auto apart = read_head_file(state_);  // first: it lags behind the entries
+  GPUWARD_TRY(database_.execute("BEGIN"));
+  auto found = walk(known, apart);
+  (void)database_.execute("COMMIT");
+  return found;
+}
+
+Result<Verification> Ledger::walk(const std::optional<Head>& known,
+                                  const std::optional<Head>& apart) {
   Verification found;
-  // First: entries that are appended meanwhile then lie after it, not before.
-  const auto apart = read_head_file(state_);
   auto start = base();
   if (!start) return fail(std::move(start).error());
   Head at = *start;
   bool base_vouched = start->number == 0;
-  bool passed_known = known && *known == at;
+  const auto is_known = [&](const Head& head) {
+    return known && known->hash == head.hash &&
+           (known->number == 0 || known->number == head.number);
+  };
+  bool passed_known = is_known(at);
   bool passed_apart = !apart || *apart == at;
   const std::string vouches = goes_on_after(at);
   const auto blame = [&](std::uint64_t number, std::string what) {
@@ -411,17 +455,20 @@ Result<Verification> Ledger::verify(const std::optional<Head>& known) {
     found.broken_at = number;
     found.what = std::move(what);
   };
-  GPUWARD_TRY(for_each({}, [&](const LedgerEntry& entry, const Hash& hash) {
+  GPUWARD_TRY(for_each_row({}, [&](const LedgerEntry& entry, const Hash& hash,
+                                   const std::string& name) {
     if (found.entries++ == 0) found.first = entry.number;
     if (entry.number != at.number + 1)
       blame(at.number + 1, "entry " + std::to_string(at.number + 1) + " is missing");
     if (chain(at.hash, entry) != hash)
       blame(entry.number, "entry " + std::to_string(entry.number) + " is not as it was written");
+    const auto kind = to_string(entry.kind);
+    if (name != kind && kind != "unknown")
+      blame(entry.number, "entry " + std::to_string(entry.number) + " is not as it was written");
     at = {entry.number, hash};
     const bool own = entry.kind == EventKind::pruned || entry.kind == EventKind::set_aside;
     base_vouched |= own && entry.outcome == vouches;
-    passed_known |=
-        known && known->hash == hash && (known->number == 0 || known->number == at.number);
+    passed_known |= is_known(at);
     passed_apart |= apart && *apart == at;
   }));
   found.head = at;

@@ -68,6 +68,11 @@ class Ledger {
   Ledger(std::string state, Database database)
       : state_(std::move(state)), database_(std::move(database)) {}
   static Result<Ledger> open_file(const std::string& state);
+  static Result<Ledger> begin_anew(const std::string& state);
+  Result<Verification> walk(const std::optional<Head>& known, const std::optional<Head>& apart);
+  Result<void> for_each_row(
+      const Query& query,
+      const std::function<void(const LedgerEntry&, const Hash&, const std::string& name)>& visit);
   Result<void> prepare_statements();
   Result<void> append_all(std::span<LedgerEntry> entries, Head& head);
   Result<void> prune_before(std::int64_t unix_ms, Head& cut, std::uint64_t& removed);

@@ -26,6 +26,7 @@ struct Writer::Batch {
   std::vector<std::pair<std::size_t, Written>> waiting;  // after which entry of `entries`
   std::uint64_t dropped = 0;
   std::string trouble;
+  Instant began = os::now();
   Instant daily{};  // when the day's duties are due
   Instant again = os::kNever;
 };
@@ -51,16 +52,23 @@ void Writer::add(Entries entries, Written written) {
   const auto now =
       std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch());
   for (auto& entry : entries) entry.at_unix_ms = now.count();
+  bool full = false;
   {
     const std::lock_guard hold(mutex_);
-    jobs_.push_back({std::move(entries), {}, std::move(written)});
+    full = jobs_.size() >= kMostWaiting;  // the disk hangs
+    if (full)
+      dropped_ += entries.size();
+    else
+      jobs_.push_back({std::move(entries), {}, std::move(written)});
   }
+  if (full && written) written(std::nullopt);
   wake_.notify_one();
 }
 
 void Writer::add_from(std::function<Entries()> read) {
   {
     const std::lock_guard hold(mutex_);
+    if (jobs_.size() >= kMostWaiting) return;  // what stands in a journal is read the next time
     jobs_.push_back({{}, std::move(read), {}});
   }
   wake_.notify_one();
@@ -72,13 +80,14 @@ void Writer::run() {
     std::deque<Job> jobs;
     {
       std::unique_lock hold(mutex_);
-      const Instant until = std::min(batch.again, batch.daily);
+      const Instant until = batch.again != os::kNever ? batch.again : batch.daily;
       wake_.wait_until(hold, until, [this] { return ending_ || !jobs_.empty(); });
       jobs.swap(jobs_);
       ending = ending_;
+      batch.dropped += std::exchange(dropped_, 0);
     }
     take(jobs, batch);
-    look_after(batch);
+    look_after(batch, ending);
   }
 }
 
@@ -91,9 +100,12 @@ void Writer::take(std::deque<Job>& jobs, Batch& batch) {
 }
 
 // Whoever waits is not held up by a disk that fails: that is told, and what is meant is done.
-void Writer::look_after(Batch& batch) {
+void Writer::look_after(Batch& batch, bool ending) {
   const Instant now = os::now();
   const bool due = now >= batch.daily;
+  // While it fails it is tried for those who wait, and else only now and then.
+  const bool wait = batch.again != os::kNever && now < batch.again && batch.waiting.empty();
+  if (wait && !ending) return shorten(batch);
   const bool done = (batch.entries.empty() && !due && batch.trouble.empty()) || write(batch);
   for (auto& [count, written] : batch.waiting)
     written(done && count != 0 ? std::optional(batch.entries[count - 1].number) : std::nullopt);
@@ -101,9 +113,14 @@ void Writer::look_after(Batch& batch) {
   if (done) {
     batch.entries.clear();
     batch.again = os::kNever;
+    if (due && batch.ledger) daily_duties(batch);
     return;
   }
   batch.again = now + kTryAgain;
+  shorten(batch);
+}
+
+void Writer::shorten(Batch& batch) {
   if (batch.entries.size() <= kMostWaiting) return;
   const std::size_t excess = batch.entries.size() - kMostWaiting;
   batch.dropped += excess;
@@ -142,7 +159,6 @@ bool Writer::write(Batch& batch) {
     if (!damaged || attempt != 0) return false;
   }
   if (!std::exchange(batch.trouble, "").empty() && settings_.on_trouble) settings_.on_trouble("");
-  if (os::now() >= batch.daily) daily_duties(batch);
   return true;
 }
 
@@ -157,7 +173,8 @@ void Writer::daily_duties(Batch& batch) {
   }
   const auto keep = std::chrono::duration_cast<std::chrono::milliseconds>(
       (os::wall_now() - policy.keep).time_since_epoch());
-  (void)batch.ledger->prune(keep.count());
+  // Not before a day of this machine's own steady time: until then its calendar may be wrong.
+  if (os::now() - batch.began >= kDaily) (void)batch.ledger->prune(keep.count());
   const auto head = batch.ledger->head();
   if (!head || policy.syslog.empty()) return;
   (void)os::notify(policy.syslog, "<" + std::to_string(kAuthInfo) + ">gpuwardd[" +

@@ -17,7 +17,8 @@ namespace gpuward::ledger {
 /// Writes the ledger on a thread of its own, so that no disk holds the caller up. What is given
 /// while it writes goes into the next transaction together. Where nothing can be written it keeps
 /// up to kMostWaiting entries, tries again, and in the end says how many it had to drop. All
-/// members may be called from any thread; the callbacks come on the writer's.
+/// members may be called from any thread; the callbacks come on the writer's, or at once where too
+/// much waits already.
 class Writer {
  public:
   static constexpr std::size_t kMostWaiting = 10'000;
@@ -56,7 +57,8 @@ class Writer {
   void run();
   void take(std::deque<Job>& jobs, Batch& batch);
   bool write(Batch& batch);
-  void look_after(Batch& batch);
+  void look_after(Batch& batch, bool ending);
+  static void shorten(Batch& batch);
   void daily_duties(Batch& batch);
 
   Settings settings_;
@@ -64,6 +66,7 @@ class Writer {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   bool ending_ = false;
+  std::uint64_t dropped_ = 0;
   LedgerPolicy policy_;
   std::thread thread_;  // last: it uses all the others
 };

@@ -5,7 +5,10 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <optional>
+#include <string_view>
 
 #include "os/proc_fs.h"
 
@@ -15,9 +18,31 @@ namespace {
 constexpr int kMaxDepth = 64;  // folders below; each level holds one open folder
 constexpr int kPasses = 8;     // a file system may pass over entries while others are removed
 
-std::optional<Error> empty(const Fd& dir, dev_t device, int depth);
+// Where a folder lies. A bind mount of the same file system has its device too, but is another
+// mount (proc_pid_fdinfo(5)); where the kernel does not tell that, the device has to do.
+struct Place {
+  dev_t device = 0;
+  long mount = -1;
+  friend bool operator==(const Place&, const Place&) = default;
+};
 
-std::optional<Error> remove_entry(const Fd& dir, const char* name, bool folder, dev_t device,
+Place place_of(const Fd& folder) {
+  Place place;
+  struct stat info{};
+  if (::fstat(folder.get(), &info) == 0) place.device = info.st_dev;
+  std::array<char, 48> path{};
+  std::snprintf(path.data(), path.size(), "/proc/self/fdinfo/%d", folder.get());
+  std::array<char, 256> buffer{};
+  const auto text = read_small(path.data(), buffer);
+  constexpr std::string_view kKey = "mnt_id:";
+  const auto at = text ? text->find(kKey) : std::string_view::npos;
+  if (at != std::string_view::npos) place.mount = std::atol(text->data() + at + kKey.size());
+  return place;
+}
+
+std::optional<Error> empty(const Fd& dir, const Place& place, int depth);
+
+std::optional<Error> remove_entry(const Fd& dir, const char* name, bool folder, const Place& place,
                                   int depth) {
   if (folder) {
     auto below = Fd::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -25,19 +50,18 @@ std::optional<Error> remove_entry(const Fd& dir, const char* name, bool folder, 
       (void)::fchmodat(dir.get(), name, 0700, 0);  // its owner may have closed it
       below = Fd::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     }
-    struct stat info{};
-    const bool ours = below && ::fstat(below->get(), &info) == 0 && info.st_dev == device;
+    const bool ours = below && place_of(*below) == place;
     if (ours)
-      if (auto trouble = empty(*below, device, depth + 1)) return trouble;
+      if (auto trouble = empty(*below, place, depth + 1)) return trouble;
   }
   if (::unlinkat(dir.get(), name, folder ? AT_REMOVEDIR : 0) == 0 || errno == ENOENT)
     return std::nullopt;
   // Some file systems do not tell the type of an entry when they list it.
-  if (!folder && errno == EISDIR) return remove_entry(dir, name, true, device, depth);
+  if (!folder && errno == EISDIR) return remove_entry(dir, name, true, place, depth);
   return last_error("remove", name);
 }
 
-std::optional<Error> empty(const Fd& dir, dev_t device, int depth) {
+std::optional<Error> empty(const Fd& dir, const Place& place, int depth) {
   if (depth > kMaxDepth) return error_from(ELOOP, "empty folders nested deeper than 64");
   std::optional<Error> trouble;
   for (int pass = 0; pass < kPasses; ++pass) {
@@ -48,7 +72,7 @@ std::optional<Error> empty(const Fd& dir, dev_t device, int depth) {
       if (name.size() >= leaf.size()) return true;
       name.copy(leaf.data(), name.size());
       any = true;
-      if (auto met = remove_entry(dir, leaf.data(), folder, device, depth)) trouble = met;
+      if (auto met = remove_entry(dir, leaf.data(), folder, place, depth)) trouble = met;
       return true;
     });
     if (!listed) return listed.error();
@@ -94,7 +118,7 @@ Result<Fd> make_private_folder(const std::string& path, uid_t uid, gid_t gid) {
 Result<void> empty_folder(const Fd& folder) {
   struct stat info{};
   if (::fstat(folder.get(), &info) < 0) return fail(last_error("stat a folder"));
-  if (auto trouble = empty(folder, info.st_dev, 0)) return fail(*trouble);
+  if (auto trouble = empty(folder, place_of(folder), 0)) return fail(*trouble);
   return {};
 }
 

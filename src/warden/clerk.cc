@@ -1,10 +1,18 @@
 #include "warden/clerk.h"
 
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstdio>
 #include <utility>
 
 namespace gpuward::warden {
+namespace {
+
+// An order waits no longer for its entry: a disk that hangs must not keep anybody from stopping.
+constexpr auto kPatience = std::chrono::seconds(2);
+constexpr const char* kNoAnswer = "the disk does not answer";
+
+}  // namespace
 
 void Clerk::open(std::string state, const LedgerPolicy& policy) {
   ledger::Writer::Settings settings;
@@ -38,8 +46,20 @@ void Clerk::note(EventKind kind, const std::string& service, std::string why) {
 
 void Clerk::note_before(Entries entries, std::function<void(std::uint64_t)> go) {
   if (!writer_) return go(0);
-  writer_->add(std::move(entries), [this, go = std::move(go)](std::optional<std::uint64_t> number) {
-    asio::post(loop_, [go, number] { go(number.value_or(0)); });
+  auto timer = std::make_shared<asio::steady_timer>(loop_, kPatience);
+  const auto finish = [this, timer, go = std::move(go), done = std::make_shared<bool>(false)](
+                          std::uint64_t number, bool late) {
+    if (late) trouble_ = kNoAnswer;
+    if (!late && trouble_ == kNoAnswer) trouble_.clear();
+    if (std::exchange(*done, true)) return;
+    timer->cancel();
+    go(number);
+  };
+  timer->async_wait([finish](const boost::system::error_code& code) {
+    if (!code) finish(0, true);
+  });
+  writer_->add(std::move(entries), [this, finish](std::optional<std::uint64_t> number) {
+    asio::post(loop_, [finish, number] { finish(number.value_or(0), false); });
   });
 }
 

@@ -249,6 +249,7 @@ void Fleet::revive_if_gone(Member& member) {
       control::tree_lives(member.folder, state))
     return;
   if (state.stop_asked || member.told_to_stop) {
+    member.end_unseen = state.cgroup.empty() || state.outside != 0;
     member.state.phase = Phase::stopped;
     control::remove_empty_group(home_, member.folder);
     return;
@@ -376,7 +377,7 @@ Result<void> Fleet::start(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "start '" + name + "': no such service");
   member->waits = false;
-  member->told_to_stop = false;
+  member->told_to_stop = member->end_unseen = false;
   if (unowned(*member)) take_over(*member);
   if (unowned(*member)) return fail(Errc::refused, member->trouble);
   if (member->alive && !is_over(member->state.phase)) return {};

@@ -52,6 +52,7 @@ class Fleet {
     std::string held_back;  ///< "waits for db": an operation holds its start back; empty: none does
     bool held_by_retry = false;    ///< what it waits for has failed, and is tried again
     std::uint32_t withdrawn = 0;   ///< orders to stop so far: a start held back before is off
+    bool end_unseen = false;       ///< its anchor died before it could prove that end
     std::vector<Instant> revived;  ///< when it was started again because its anchor had gone
 
     /// Is its process made of another version than the one configured now?

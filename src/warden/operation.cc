@@ -182,6 +182,8 @@ std::optional<ServiceOutcome> Operation::judge_stop(const Fleet& fleet, const st
     return ServiceOutcome{
         name, kNotProven,
         "was not running; of its last end: " + std::string(why_not_proven(state, member.plan))};
+  if (member.end_unseen)
+    return ServiceOutcome{name, kNotProven, "its anchor died before it could prove the end"};
   if (!ran) return ServiceOutcome{name, kDone, "was not running"};
   const auto code = static_cast<std::uint8_t>(stop_exit_code(state, member.plan));
   return ServiceOutcome{

@@ -64,7 +64,7 @@ std::vector<LedgerEntry> orders_of(const WardenRequest& request, const Actor& ac
   LedgerEntry entry;
   entry.kind = *kind;
   entry.actor = actor;
-  entry.evidence = request.note.substr(0, kLongestNote);
+  entry.evidence = without_commands(request.note.substr(0, kLongestNote));
   if (request.services.empty()) return {entry};
   std::vector<LedgerEntry> entries;
   for (const auto& service : request.services) {
@@ -341,15 +341,28 @@ void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& req
     numbers.reserve(count);
     for (std::size_t n = 0; n < count; ++n)
       numbers.push_back(last == 0 ? 0 : last - (count - 1 - n));
+    if (leaving_) return refuse(client, request, numbers);  // `down` came while this waited
     if (request.what == What::take_over) {
       for (const auto& service : request.services) take_overs_[service] = last;
       return reply(client, {});
     }
     if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));
-    const auto answer = reconfigure(false);
+    auto answer = reconfigure(false);
     reply(client, answer);
+    // Lines of the files, which are shown with their mistakes, may hold secrets.
+    if (!answer.error.empty())
+      answer.error = "there are mistakes in the files; nothing was changed";
     note_outcome(answer, request, numbers);
   });
+}
+
+void Warden::refuse(const std::shared_ptr<Link>& client, const WardenRequest& request,
+                    const std::vector<std::uint64_t>& orders) {
+  WardenAnswer answer;
+  answer.exit_code = kFailed;
+  answer.error = "the warden is leaving: gpuward down";
+  note_outcome(answer, request, orders);
+  if (client) reply(client, answer);
 }
 
 void Warden::note_take_over_ended(const WardenRequest& request, const os::Peer& who) {
@@ -359,7 +372,7 @@ void Warden::note_take_over_ended(const WardenRequest& request, const os::Peer& 
     entry.kind = EventKind::order_done;
     entry.service = service;
     entry.actor = control::actor_of(who);
-    entry.outcome = request.note.substr(0, kLongestNote);
+    entry.outcome = without_commands(request.note.substr(0, kLongestNote));
     entry.of = std::exchange(take_overs_[service], 0);
     entries.push_back(std::move(entry));
   }
@@ -488,8 +501,15 @@ void Warden::advance_all() {
     if (!at->orders.empty()) note_outcome(answer, at->request, at->orders);
     if (at->client) reply(at->client, answer);
     at = pending_.erase(at);
+    if (leave) {
+      leaving_ = true;
+      for (const auto& other : pending_) refuse(other.client, other.request, other.orders);
+      pending_.clear();
+    }
     // The answer leaves in the background.
-    if (leave) asio::post(loop_, [this] { loop_.poll(), loop_.stop(); });
+    if (!leave) continue;
+    asio::post(loop_, [this] { loop_.poll(), loop_.stop(); });
+    return;
   }
 }
 

@@ -55,6 +55,8 @@ class Warden {
   void order(const std::shared_ptr<Link>& client, const WardenRequest& request,
              const os::Peer& who);
   void note_take_over_ended(const WardenRequest& request, const os::Peer& who);
+  void refuse(const std::shared_ptr<Link>& client, const WardenRequest& request,
+              const std::vector<std::uint64_t>& orders);
   void note_outcome(const WardenAnswer& answer, const WardenRequest& request,
                     const std::vector<std::uint64_t>& orders);
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
@@ -86,6 +88,7 @@ class Warden {
   asio::signal_set signals_;
   std::list<Pending> pending_;
   bool advancing_ = false;
+  bool leaving_ = false;  ///< `down` is done: nothing is begun any more
   bool advances_soon_ = false;
   std::map<std::string, std::uint64_t>
       take_overs_;                  ///< by service: the ledger's number of the last
