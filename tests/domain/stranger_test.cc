@@ -23,6 +23,8 @@ TEST(Stranger, IsEndedOnlyWhereNothingSpeaksAgainstIt) {
                "pid 1 (python app.py) is the first process of this system"},
            {[](StrangerFacts& f) { f.kernel_thread = true; },
             "pid 4711 (python app.py) is a part of the kernel"},
+           {[](StrangerFacts& f) { f.manager = true; },
+            "pid 4711 (python app.py) is a service manager: stop the unit that listens there"},
            {[](StrangerFacts& f) { f.our_ancestor = true; },
             "pid 4711 (python app.py) is what this command was started from"},
            {[](StrangerFacts& f) { f.owner = "service 'db' of gpuward"; },

@@ -138,6 +138,35 @@ log = {{ times = true }}
         assert marker not in gw(*words).stdout
 
 
+def test_what_a_broken_file_holds_does_not_come_into_it(gw):
+    begin(gw)
+    marker = "hf_Zq7secret"
+    gw.configure(SLEEPER + f'env = {{ TOKEN = "{marker}", PORT = 1 }}')
+    broken = gw("reload")
+    assert broken.returncode == 1 and marker in broken.stderr, "who asks is shown the line"
+    found = wait_for(lambda: (e := events(gw)) and e[-1]["event"] == "order-done" and e)
+    assert found[-1]["outcome"] == "exit 1: there are mistakes in the files; nothing was changed"
+    for path in (gw.home / "state").rglob("*"):
+        assert marker.encode() not in path.read_bytes(), path
+
+
+def test_following_without_a_warden_sleeps_and_takes_over_what_anchors_note(gw):
+    assert gw("run", "--detach", "--name", "lone", "--", "sleep", "1000").returncode == 0
+    follower = gw.popen("events", "-f", "--json", "lone")
+    try:
+        seen = []
+        while "ready" not in seen:
+            seen.append(json.loads(follower.stdout.readline())["event"])
+        assert gw("stop", "lone").returncode == 0
+        while "stopped" not in seen:
+            seen.append(json.loads(follower.stdout.readline())["event"])
+        ticks = sum(int(word) for word in open(f"/proc/{follower.pid}/stat").read().rsplit(")", 1)[1].split()[11:13])
+        assert ticks <= 20, "it waits; it does not look again and again"
+    finally:
+        follower.kill()
+        follower.communicate()
+
+
 def test_following_shows_what_happens(gw):
     begin(gw)
     follower = gw.popen("events", "-f", "--json", "sleeper")

@@ -118,9 +118,10 @@ TEST_F(LedgerTest, AnUntouchedChainHolds) {
 
 // Each of these is one way to lie; none must pass.
 TEST_F(LedgerTest, EveryChangedFieldShows) {
-  for (const char* field : {"at_unix_ms = 5", "kind = 5", "service = 'b'", "replica = 7",
-                            "generation = 7", "uid = 0", "why = 'x'", "evidence = 'x'",
-                            "outcome = 'x'", "of = 2", "origin = 'x'", "origin_number = 9"}) {
+  for (const char* field :
+       {"at_unix_ms = 5", "kind = 5", "service = 'b'", "replica = 7", "generation = 7", "uid = 0",
+        "why = 'x'", "evidence = 'x'", "outcome = 'x'", "of = 2", "origin = 'x'",
+        "origin_number = 9", "name = 'ready'"}) {
     std::filesystem::remove(file());
     std::filesystem::remove(state() + "/" + kHeadFile);
     fill();
@@ -180,6 +181,7 @@ TEST_F(LedgerTest, ARewrittenChainDoesNotPassThroughAnOldHead) {
 
 TEST_F(LedgerTest, OldEntriesGoAndThatIsSaid) {
   fill();
+  const Head cut = verify().head;
   auto young = entry_of(EventKind::begun, "c");
   young.at_unix_ms = 1'800'000'000'000;
   append({young});
@@ -194,6 +196,7 @@ TEST_F(LedgerTest, OldEntriesGoAndThatIsSaid) {
   EXPECT_TRUE(found.ok()) << found.what;
   EXPECT_EQ(found.first, 6U);
   ASSERT_EQ(open().prune(1'750'000'000'000), 0U) << "nothing more to remove";
+  EXPECT_TRUE(verify(Head{0, cut.hash}).ok()) << "a head may be that of the last one removed";
 }
 
 TEST_F(LedgerTest, WhatWasImportedIsNotImportedAgain) {
@@ -229,6 +232,17 @@ TEST_F(LedgerTest, ADamagedFileIsKeptAsideAndTheChainGoesOn) {
   EXPECT_EQ(std::filesystem::file_size(aside), 8192U);
   const auto found = verify(before);
   EXPECT_TRUE(found.ok()) << found.what;
+}
+
+TEST_F(LedgerTest, AFileThatIsGoneIsSaidAndTheChainGoesOn) {
+  fill();
+  for (const char* part : {"", "-wal", "-shm"}) std::filesystem::remove(file() + part);
+  const auto entries = all();
+  ASSERT_EQ(entries.size(), 1U);
+  EXPECT_EQ(entries[0].kind, EventKind::set_aside);
+  EXPECT_EQ(entries[0].number, 6U);
+  EXPECT_EQ(entries[0].why, "its file is gone");
+  EXPECT_TRUE(verify().ok()) << verify().what;
 }
 
 TEST_F(LedgerTest, DamageInsideTheFileIsFoundWhenItIsOpened) {

@@ -1,6 +1,10 @@
 #include "os/private_folder.h"
 
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -33,6 +37,32 @@ class PrivateFolder : public testing::Test {
 
   TempFolder root_;
 };
+
+// In a mount namespace of its own, which ends with the child. 77: no right to mount.
+TEST_F(PrivateFolder, WhatIsMountedInItIsNotEmptiedAlthoughItIsOfTheSameFileSystem) {
+  const std::string data = root_.path() + "/models";
+  ASSERT_TRUE(fs::create_directory(data));
+  touch(data + "/weights");
+  const Fd folder = make();
+  ASSERT_TRUE(fs::create_directory(path() + "/m"));
+  touch(path() + "/left");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount(data.c_str(), (path() + "/m").c_str(), nullptr, MS_BIND, nullptr) != 0)
+      ::_exit(77);
+    // Opened anew: a folder of the mount namespace that was left knows nothing of the mount.
+    const auto inside = Fd::open(path(), O_RDONLY | O_DIRECTORY);
+    ::_exit(inside && !empty_folder(*inside) ? 0 : 1);  // what stays is an error that is told
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "no right to mount";
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(fs::exists(data + "/weights"));
+  EXPECT_FALSE(fs::exists(path() + "/left"));
+}
 
 TEST_F(PrivateFolder, IsClosedToOthersWhateverTheUmask) {
   const mode_t before = ::umask(0077);
