@@ -12,7 +12,7 @@ target_compile_definitions(gpuward_flags INTERFACE
 if(GPUWARD_SANITIZE)
   # Their checks stand in the way of g++ 12's own view of what is within bounds.
   target_compile_options(gpuward_flags INTERFACE -fsanitize=${GPUWARD_SANITIZE} -fno-sanitize-recover=all -g -O1
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds>)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds;-Wno-stringop-overread;-Wno-stringop-overflow>)
   target_link_options(gpuward_flags INTERFACE -fsanitize=${GPUWARD_SANITIZE})
 else()
   target_link_options(gpuward_flags INTERFACE -Wl,--gc-sections)
