@@ -25,8 +25,8 @@ TEST(Container, TheGroupsOfEveryEngineAndDriverTellIt) {
     EXPECT_EQ(container_id_in(line), kId) << line;
     EXPECT_FALSE(find_container(line, kOther)) << line;
   }
-  const auto found =
-      find_container("5:pids:/docker/" + kId + "\n0::/docker/" + kId + "/init\n", kId);
+  const std::string text = "5:pids:/docker/" + kId + "\n0::/docker/" + kId + "/init\n";
+  const auto found = find_container(text, kId);
   ASSERT_TRUE(found);
   EXPECT_TRUE(found->v2);
   EXPECT_EQ(found->path, "/docker/" + kId);
