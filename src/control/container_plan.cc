@@ -73,10 +73,12 @@ void plan_podman(ContainerPlan& plan, const ContainerCommand& command, const Env
   plan.only_here = !command.elsewhere && command.host.empty() &&
                    variable(env, "CONTAINER_HOST").empty() &&
                    variable(env, "CONTAINER_CONNECTION").empty();
-  plan.sockets = engine_sockets(env);
-  std::ranges::stable_partition(plan.sockets, [](const std::string& path) {
-    return path.find("/podman/") != std::string::npos;
-  });
+  // Its own first, the others after them in their order.
+  plan.sockets.clear();
+  std::vector<std::string> others;
+  for (auto& path : engine_sockets(env))
+    (path.find("/podman/") != std::string::npos ? plan.sockets : others).push_back(path);
+  plan.sockets.insert(plan.sockets.end(), others.begin(), others.end());
 }
 
 // Why its container cannot be held by id, though the command is `run`.
