@@ -80,9 +80,7 @@ void Anchor::write_receipt() {
   Receipt& receipt = state_.receipt;
   receipt.duration =
       std::chrono::duration_cast<std::chrono::microseconds>(os::now() - ending_began_);
-  receipt.at_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
-          .count();
+  receipt.at_unix_ms = os::unix_ms_now();
   state_.wants_memory_proof = false;
   memory_by_ = os::kNever;
   receipt.survivors.clear();

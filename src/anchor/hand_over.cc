@@ -28,9 +28,7 @@ void Anchor::give_up() {
   given_up_ = true;
   state_.receipt = Receipt{};
   state_.receipt.generation = life_.generation;
-  state_.receipt.at_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
-          .count();
+  state_.receipt.at_unix_ms = os::unix_ms_now();
   tree_.give_up(&state_.receipt.released);
   note_released(state_.receipt.released);
   main_ = os::Process();

@@ -37,9 +37,7 @@ Result<void> Journal::append(const os::Fd& dir, JournalEntry& entry) {
   entry.number = ++number_;
   entry.anchor = anchor_;
   entry.boot_id = boot_id_;
-  entry.at_unix_ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
-          .count();
+  entry.at_unix_ms = os::unix_ms_now();
   auto file = open_journal(dir);
   if (!file) return fail(std::move(file).error());
   struct stat info{};

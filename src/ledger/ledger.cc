@@ -36,11 +36,6 @@ constexpr const char* kColumns =
     "number, at_unix_ms, kind, service, replica, generation, uid, login_uid, pid, command, why, "
     "evidence, outcome, of, origin, origin_number, hash, name";
 
-std::int64_t wall_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch())
-      .count();
-}
-
 Hash hash_of(std::span<const std::byte> blob) {
   Hash hash{};
   if (blob.size() == hash.size()) std::ranges::copy(blob, hash.begin());
@@ -250,7 +245,7 @@ Result<Head> Ledger::head() {
 
 Result<void> Ledger::insert(LedgerEntry& entry, Head& head) {
   entry.number = head.number + 1;
-  if (entry.at_unix_ms == 0) entry.at_unix_ms = wall_ms();
+  if (entry.at_unix_ms == 0) entry.at_unix_ms = os::unix_ms_now();
   const Hash hash = chain(head.hash, entry);
   insert_.bind(1, static_cast<std::int64_t>(entry.number)).bind(2, entry.at_unix_ms);
   insert_.bind(3, static_cast<std::int64_t>(entry.kind)).bind(4, to_string(entry.kind));
@@ -287,7 +282,7 @@ Result<bool> Ledger::imported(const LedgerEntry& entry, std::uint64_t& missing) 
 Result<void> Ledger::note_origin(const LedgerEntry& entry) {
   if (entry.origin.empty()) return {};
   set_origin_.bind(1, entry.origin).bind(2, static_cast<std::int64_t>(entry.origin_number));
-  set_origin_.bind(3, wall_ms());
+  set_origin_.bind(3, os::unix_ms_now());
   return set_origin_.run();
 }
 

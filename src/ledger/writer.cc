@@ -49,9 +49,8 @@ Writer::~Writer() {
 }
 
 void Writer::add(Entries entries, Written written) {
-  const auto now =
-      std::chrono::duration_cast<std::chrono::milliseconds>(os::wall_now().time_since_epoch());
-  for (auto& entry : entries) entry.at_unix_ms = now.count();
+  const auto now = os::unix_ms_now();
+  for (auto& entry : entries) entry.at_unix_ms = now;
   bool full = false;
   {
     const std::lock_guard hold(mutex_);

@@ -15,6 +15,12 @@ inline WallTime wall_now() {
   return std::chrono::system_clock::now();
 }
 
+/// Civil time as it stands in records: milliseconds since 1970 (UTC).
+inline std::int64_t unix_ms_now() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(wall_now().time_since_epoch())
+      .count();
+}
+
 /// The kernel's random id of this boot (/proc/sys/kernel/random/boot_id): 36 characters. Pids and
 /// start times mean nothing across boots.
 using BootId = Text<40>;
