@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <optional>
 
+#include "os/cgroup_lines.h"
 #include "os/kernel.h"
 
 namespace gpuward::os {
@@ -39,21 +40,17 @@ std::optional<std::string> find_mount(CgroupKind kind, std::string_view mountinf
   return std::nullopt;
 }
 
-// A line of /proc/PID/cgroup is "0::/path" for v2 and "N:controllers:/path" for v1.
 std::optional<std::string_view> own_path(CgroupKind kind, std::string_view text) {
-  while (!text.empty()) {
-    const auto line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    const auto first = line.find(':');
-    const auto second = line.find(':', first + 1);
-    if (first == std::string_view::npos || second == std::string_view::npos) continue;
-    const auto controllers = line.substr(first + 1, second - first - 1);
+  std::optional<std::string_view> found;
+  const auto look = [&](std::string_view line, std::string_view controllers,
+                        std::string_view path) {
     const bool match = kind == CgroupKind::v2
                            ? line.starts_with("0::")
                            : controllers.find("freezer") != std::string_view::npos;
-    if (match) return line.substr(second + 1);
-  }
-  return std::nullopt;
+    if (match && !found) found = path;
+  };
+  for_each_cgroup_line(text, look);
+  return found;
 }
 
 Result<Hierarchy> find_hierarchy(CgroupKind kind) {

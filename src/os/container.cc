@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "os/cgroup_lines.h"
+
 namespace gpuward::os {
 namespace {
 
@@ -47,18 +49,6 @@ std::string_view component_at(std::string_view path, std::size_t at) {
   return path.substr(begin, path.find('/', at) - begin);
 }
 
-template <class Visit>
-void for_each_line(std::string_view text, Visit&& visit) {
-  while (!text.empty()) {
-    const auto line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    const auto first = line.find(':');
-    const auto second = line.find(':', first + 1);
-    if (first == std::string_view::npos || second == std::string_view::npos) continue;
-    visit(line.starts_with("0::"), line.substr(second + 1));
-  }
-}
-
 bool is_monitor(std::string_view group) {
   return group.find("conmon-") != std::string_view::npos;
 }
@@ -85,19 +75,21 @@ Text<64> read_container_id(const char* path) {
 std::optional<ContainerPath> find_container(std::string_view cgroups, std::string_view id) {
   std::optional<ContainerPath> found;
   if (id.size() != kIdLength) return found;
-  for_each_line(cgroups, [&](bool v2, std::string_view path) {
-    for_each_id(path, [&](std::size_t at) {
-      if (path.substr(at, kIdLength) != id || is_monitor(component_at(path, at))) return;
-      const auto end = std::min(path.find('/', at), path.size());
-      if (!found || (v2 && !found->v2)) found = ContainerPath{v2, path.substr(0, end)};
-    });
-  });
+  for_each_cgroup_line(
+      cgroups, [&](std::string_view line, std::string_view, std::string_view path) {
+        const bool v2 = line.starts_with("0::");
+        for_each_id(path, [&](std::size_t at) {
+          if (path.substr(at, kIdLength) != id || is_monitor(component_at(path, at))) return;
+          const auto end = std::min(path.find('/', at), path.size());
+          if (!found || (v2 && !found->v2)) found = ContainerPath{v2, path.substr(0, end)};
+        });
+      });
   return found;
 }
 
 std::string_view container_id_in(std::string_view cgroups) {
   std::string_view found;
-  for_each_line(cgroups, [&](bool, std::string_view path) {
+  for_each_cgroup_line(cgroups, [&](std::string_view, std::string_view, std::string_view path) {
     std::string_view innermost;
     for_each_id(path, [&](std::size_t at) {
       if (!is_monitor(component_at(path, at))) innermost = path.substr(at, kIdLength);
