@@ -11,6 +11,8 @@ namespace gpuward::cli {
 namespace {
 
 constexpr int kMostFiles = 1000;
+constexpr int kMostFree = 2;    // numbers below the oldest file
+constexpr int kAttempts = 100;  // while it is rotated again and again
 
 std::string numbered(const std::string& path, int number) {
   return number == 0 ? path : path + "." + std::to_string(number);
@@ -75,35 +77,44 @@ void LogFollower::watch_file() {
   (void)::inotify_add_watch(watch_.get(), path_.c_str(), IN_MODIFY);
 }
 
-// From an old file to the one that was begun after it; false when ours is the present one.
-bool LogFollower::go_to_next_file() {
-  struct stat ours{};
-  if (::fstat(file_.get(), &ours) < 0) return false;
-  for (int number = 0; number < kMostFiles; ++number) {
+// The number under which @p file stands now; nullopt: under none. A rotation moves files only up,
+// so that looking up from the newest cannot pass it by; while it is under way a number may be free.
+std::optional<int> LogFollower::number_of(const struct stat& file) const {
+  int free = 0;
+  for (int number = 0; number < kMostFiles && free <= kMostFree; ++number) {
     struct stat there{};
-    if (::stat(numbered(path_, number).c_str(), &there) < 0) break;
-    if (there.st_ino != ours.st_ino || there.st_dev != ours.st_dev) continue;
-    if (number == 0) return false;
-    auto next = open_log(numbered(path_, number - 1), O_RDONLY);
-    if (!next) return false;
-    file_ = std::move(*next);
-    return true;
+    if (::stat(numbered(path_, number).c_str(), &there) < 0)
+      ++free;
+    else if (there.st_ino == file.st_ino && there.st_dev == file.st_dev)
+      return number;
   }
-  auto present = open_log(path_, O_RDONLY);  // ours was deleted, or moved to another name
-  if (!present) return false;
-  file_ = std::move(*present);
-  return true;
+  return std::nullopt;
 }
 
-void LogFollower::print_new() {
-  std::array<char, 4096> events;
-  bool woken = false;
-  while (::read(watch_.get(), events.data(), events.size()) > 0) woken = true;
-  if (woken) watch_file();
+// The file that was begun after ours; empty when ours is the present one, or that is yet to come.
+os::Fd LogFollower::next_file() const {
+  struct stat ours{};
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (::fstat(file_.get(), &ours) < 0) return {};
+    const auto number = number_of(ours);
+    if (number == 0) return {};
+    if (!number && ours.st_nlink == 0) break;  // deleted
+    if (!number) continue;
+    auto next = open_log(numbered(path_, *number - 1), O_RDONLY);
+    // Where ours stands still, the other has not been moved on meanwhile either.
+    if (number_of(ours) != number) continue;
+    return next ? std::move(*next) : os::Fd();
+  }
+  auto present = open_log(path_, O_RDONLY);  // ours was deleted, or moved to another name
+  return present ? std::move(*present) : os::Fd();
+}
+
+// Copies all that there is in our file.
+void LogFollower::copy() const {
   std::array<char, 16384> buffer;
   for (;;) {
     const ssize_t n = ::read(file_.get(), buffer.data(), buffer.size());
-    if (n <= 0 && !go_to_next_file()) return;
+    if (n <= 0) return;
     for (ssize_t done = 0; done < n;) {
       const ssize_t written =
           ::write(STDOUT_FILENO, buffer.data() + done, static_cast<std::size_t>(n - done));
@@ -111,6 +122,20 @@ void LogFollower::print_new() {
       if (written <= 0) break;
       done += written;
     }
+  }
+}
+
+void LogFollower::print_new() {
+  std::array<char, 4096> events;
+  bool woken = false;
+  while (::read(watch_.get(), events.data(), events.size()) > 0) woken = true;
+  if (woken) watch_file();
+  for (;;) {
+    copy();
+    auto next = next_file();
+    if (!next) return;
+    copy();  // what was written to ours between our last look and its end
+    file_ = std::move(next);
   }
 }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <sys/stat.h>
+
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -22,7 +25,9 @@ class LogFollower {
   void print_new();
 
  private:
-  bool go_to_next_file();
+  std::optional<int> number_of(const struct stat& file) const;
+  os::Fd next_file() const;
+  void copy() const;
   void watch_file();
 
   std::string path_;

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 
+import pytest
+
 from gpuward import BIN, wait_for
 
 LINES = """
@@ -40,8 +42,9 @@ def test_a_rotated_log_holds_every_line_in_order(gw):
     assert text == "".join(f"line {n}\n" for n in range(20000)) + "last\n"
 
 
-def test_a_follower_misses_nothing_while_the_log_is_rotated(gw):
-    configured(gw, 'log = { size = "16KiB", total = "10MiB" }')
+@pytest.mark.parametrize("size", ["16KiB", "4KiB"])
+def test_a_follower_misses_nothing_while_the_log_is_rotated(gw, size):
+    configured(gw, f'log = {{ size = "{size}", total = "10MiB" }}')
     (gw.home / "log/talker.log").touch()
     follower = subprocess.Popen([BIN / "gpuward", "logs", "-f", "-n", "0", "talker"], env=gw.env, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
