@@ -14,6 +14,7 @@ namespace gpuward::ledger {
 namespace {
 
 constexpr auto kTryAgain = std::chrono::seconds(5);
+constexpr std::size_t kMostAtOnce = 500;
 constexpr auto kDaily = std::chrono::hours(24);
 constexpr int kAuthInfo = 10 * 8 + 6;  // facility authpriv, severity info (RFC 5424, 6.2.1)
 
@@ -85,14 +86,20 @@ void Writer::run() {
       ending = ending_;
       batch.dropped += std::exchange(dropped_, 0);
     }
-    take(jobs, batch);
-    look_after(batch, ending);
+    do {
+      take(jobs, batch);
+      look_after(batch, ending);
+    } while (!jobs.empty());
   }
 }
 
+// One transaction's worth: after a restart of the warden the journals of a thousand services are
+// read again, and must not all lie in memory at once.
 void Writer::take(std::deque<Job>& jobs, Batch& batch) {
-  for (auto& job : jobs) {
+  for (std::size_t taken = 0; !jobs.empty() && taken < kMostAtOnce; jobs.pop_front()) {
+    Job& job = jobs.front();
     if (job.read) job.entries = job.read();
+    taken += job.entries.size();
     std::ranges::move(job.entries, std::back_inserter(batch.entries));
     if (job.written) batch.waiting.emplace_back(batch.entries.size(), std::move(job.written));
   }

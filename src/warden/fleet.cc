@@ -91,19 +91,21 @@ Result<void> Fleet::adopt_all() {
   for (const auto& folder : *folders) {
     Member& member = members_[folder.service];
     member.folder = folder;
-    clerk_.import_now(folder);
+    clerk_.import(folder);
     take_over(member);
   }
   for (auto& [name, member] : members_)
     if (!member.seen)
       member.trouble = control::lost_tree(home_, member.folder, groups_).value_or("");
   // What `run` started and what has ended with proof is not told of for ever.
-  std::erase_if(members_, [](const auto& item) {
+  std::erase_if(members_, [this](const auto& item) {
     const Member& member = item.second;
     if (member.model || member.alive || !member.trouble.empty()) return false;
     if (!member.seen) return true;
     const bool over = is_over(member.state.phase) && !member.state.receipt.only_seen;
-    return over && !unowned(member) && control::remove_folder(member.folder);
+    if (!over || unowned(member)) return false;
+    clerk_.import_now(member.folder);
+    return control::remove_folder(member.folder).has_value();
   });
   return {};
 }

@@ -61,6 +61,20 @@ TEST_F(WriterTest, WritesWhatWaitsBeforeItEnds) {
   EXPECT_EQ(count(), 502U);
 }
 
+// After a restart the journals of a thousand services are read again.
+TEST_F(WriterTest, WhatIsReadIsWrittenBeforeMuchMoreIsRead) {
+  std::vector<std::uint64_t> written_before;
+  {
+    Writer writer(settings());
+    for (int n = 0; n < 4; ++n)
+      writer.add_from([&] {
+        written_before.push_back(count());
+        return Writer::Entries(600, entry());
+      });
+  }
+  EXPECT_EQ(written_before, (std::vector<std::uint64_t>{0, 600, 1200, 1800}));
+}
+
 TEST_F(WriterTest, ManyThreadsMayAdd) {
   {
     Writer writer(settings());
