@@ -31,17 +31,17 @@ class Link : public std::enable_shared_from_this<Link> {
   void start(OnBody on_body, OnGone on_gone);
   void close();
 
-  /// Encodes into a buffer that doubles until @p message fits or @p limit is reached.
+  /// Encodes into a buffer that doubles until @p message fits or @p limit is reached. What waits to
+  /// be written holds no more than its own bytes: there may be a message for each of a thousand.
   template <class T>
   Result<void> send(const T& message, std::size_t limit = wire::kMaxSmall) {
     for (std::size_t size = std::min<std::size_t>(limit, 16 << 10);;
          size = std::min(size * 2, limit)) {
-      auto bytes = std::make_shared<std::vector<std::byte>>(size + wire::kFrameHeader);
-      auto frame = wire::encode(message, *bytes);
+      std::vector<std::byte> room(size + wire::kFrameHeader);
+      auto frame = wire::encode(message, room);
       if (!frame && size < limit) continue;
       if (!frame) return fail(std::move(frame).error());
-      bytes->resize(frame->size());
-      queue(std::move(bytes));
+      queue(std::make_shared<std::vector<std::byte>>(frame->begin(), frame->end()));
       return {};
     }
   }
