@@ -9,9 +9,17 @@
 #include "os/socket.h"
 
 namespace gpuward::anchor {
-namespace {}
+namespace {
+constexpr std::size_t kMostAsked = 512;  // bytes of a request
+using Room = std::array<std::byte, kMostAsked + wire::kFrameHeader>;
+std::array<Room, Clients::kMost> rooms;
+}  // namespace
 
-Clients::Clients() = default;
+Clients::Clients() : Clients(std::make_index_sequence<kMost>()) {}
+
+Clients::Client Clients::in_place(std::size_t at) {
+  return {.socket = {}, .frames = control::FrameBuffer(rooms[at])};
+}
 
 void Clients::add(os::Fd socket, bool subscribed) {
   (void)socket.set_nonblocking(true);

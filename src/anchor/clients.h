@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <span>
+#include <utility>
 
 #include "base/units.h"
 #include "control/channel.h"
@@ -15,7 +16,7 @@ namespace gpuward::anchor {
 
 /// Who is connected to an anchor's control socket: at most kMost at a time, each with a small fixed
 /// buffer. All are told of every change; one that does not read is let go, so nobody can hold the
-/// anchor up.
+/// anchor up. One in a process: the buffers are static, and untouched until somebody speaks.
 class Clients {
  public:
   static constexpr std::size_t kMost = 12;
@@ -47,10 +48,14 @@ class Clients {
     bool sees_gpu = false;
     bool spoke = false;
     std::uint64_t since = 0;  // which connection it is, by count
-    control::FrameBuffer frames{512};
+    control::FrameBuffer frames;
   };
   void note(Client& client, const AnchorRequest& request) const;
   void send(Client& client, std::span<const std::byte> frame) const;
+
+  template <std::size_t... I>
+  explicit Clients(std::index_sequence<I...> /*places*/) : clients_{in_place(I)...} {}
+  static Client in_place(std::size_t at);
 
   std::array<Client, kMost> clients_;
   std::uint64_t count_ = 0;

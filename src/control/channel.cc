@@ -35,11 +35,13 @@ Result<std::optional<wire::Body>> FrameBuffer::next() {
   const std::size_t length = wire::frame_length(
       std::span<const std::byte, wire::kFrameHeader>(bytes_.data(), wire::kFrameHeader));
   if (length > limit_) return fail(Errc::bad_message, "read a frame beyond its limit");
-  if (bytes_.size() < wire::kFrameHeader + length) bytes_.resize(wire::kFrameHeader + length);
+  if (bytes_.size() < wire::kFrameHeader + length) {
+    own_.resize(wire::kFrameHeader + length);
+    bytes_ = own_;
+  }
   if (filled_ < wire::kFrameHeader + length) return std::nullopt;
   taken_ = wire::kFrameHeader + length;
-  auto body =
-      wire::open_body(std::span<const std::byte>(bytes_).subspan(wire::kFrameHeader, length));
+  auto body = wire::open_body(bytes_.subspan(wire::kFrameHeader, length));
   if (!body) return fail(std::move(body).error());
   return *body;
 }

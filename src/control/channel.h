@@ -19,10 +19,16 @@ class FrameBuffer {
   static constexpr std::size_t kSmall = 4096;
 
   explicit FrameBuffer(std::size_t limit = wire::kMaxSmall)
-      : limit_(limit), bytes_(std::min(limit, kSmall) + wire::kFrameHeader) {}
+      : limit_(limit), own_(std::min(limit, kSmall) + wire::kFrameHeader), bytes_(own_) {}
+  /// Works in @p room, which must outlive it, and takes no frame that does not fit there. Touches
+  /// nothing of it before bytes come.
+  explicit FrameBuffer(std::span<std::byte> room)
+      : limit_(room.size() - wire::kFrameHeader), bytes_(room) {}
+  FrameBuffer(FrameBuffer&&) = default;
+  FrameBuffer& operator=(FrameBuffer&&) = default;
 
   /// Where the next bytes go; never empty unless broken().
-  std::span<std::byte> room() { return std::span(bytes_).subspan(filled_); }
+  std::span<std::byte> room() { return bytes_.subspan(filled_); }
   void add(std::size_t count) { filled_ += count; }
   /// The next whole body, valid until the next call of anything here; nullopt: more bytes are
   /// needed. Errc::bad_message when a frame announces more than the limit.
@@ -31,7 +37,8 @@ class FrameBuffer {
 
  private:
   std::size_t limit_;
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte> own_;
+  std::span<std::byte> bytes_;  // all of own_, or the room that was given
   std::size_t filled_ = 0;
   std::size_t taken_ = 0;  // bytes of the frame handed out last
 };
