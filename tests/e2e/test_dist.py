@@ -9,7 +9,8 @@ from gpuward import ROOT
 
 PROGRAMS = {"gpuward", "gpuwardd", "gpuward-anchor", "gpuward-sentinel", "gpuward-xray", "gpusim",
             "libgpuward-xray-dicom.so", "sim/libnvidia-ml.so.1", "sim/libcuda.so.1", "sim/libgpusim.so.1",
-            "README.md", "LICENSE", "films/README.md", "article/leave-behind.sh", "docs/configuration.md"}
+            "README.md", "LICENSE", "films/README.md", "article/leave-behind.sh", "docs/configuration.md",
+            "tests/hardware/run.py"}
 
 
 @pytest.fixture(scope="module")
