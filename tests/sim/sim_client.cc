@@ -5,11 +5,13 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -267,6 +269,37 @@ int hold(std::size_t bytes) {
   }
 }
 
+/// COUNT processes, spread over GPUS cards, each of which holds BYTES and does nothing; they end
+/// with this one. Says "ready" when all of them hold.
+int crowd(std::uint64_t count, std::size_t bytes, std::uint64_t gpus) {
+  int holding[2];
+  if (::pipe2(holding, O_CLOEXEC) != 0) return 4;
+  for (std::uint64_t n = 0; n < count; ++n) {
+    if (::fork() != 0) continue;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::setenv("CUDA_VISIBLE_DEVICES", std::to_string(n % gpus).c_str(), 1);
+    start();
+    std::uint64_t address = 0;
+    must(driver->alloc(&address, bytes), "cuMemAlloc");
+    const char held = 1;
+    if (::write(holding[1], &held, 1) != 1) std::exit(4);
+    for (;;) ::pause();
+  }
+  ::close(holding[1]);
+  char held = 0;
+  for (std::uint64_t n = 0; n < count;) {
+    pollfd news = {holding[0], POLLIN, 0};
+    if (::poll(&news, 1, 100) > 0 && ::read(holding[0], &held, 1) == 1) ++n;
+    if (::waitpid(-1, nullptr, WNOHANG) > 0) return 4;  // one has failed, and said why
+  }
+  say("ready");
+  while (!input_ended()) {
+    pollfd input = {STDIN_FILENO, POLLIN | POLLHUP, 0};
+    ::poll(&input, 1, -1);
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -279,6 +312,7 @@ int main(int argc, char** argv) {
   }
   if (mode == "costs") return costs();
   if (mode == "hold") return hold(number(2));
+  if (mode == "crowd" && argc == 5 && number(4) > 0) return crowd(number(2), number(3), number(4));
   if (mode == "hog") {
     say("ready");
     while (!input_ended()) {
@@ -288,8 +322,8 @@ int main(int argc, char** argv) {
     }
     return 0;
   }
-  std::fprintf(
-      stderr,
-      "usage: sim_client churn SEED | work NS COUNT ahead|each | costs | hold BYTES | hog\n");
+  std::fprintf(stderr,
+               "usage: sim_client churn SEED | work NS COUNT ahead|each | costs | hold BYTES | "
+               "crowd COUNT BYTES GPUS | hog\n");
   return 2;
 }
