@@ -131,6 +131,109 @@ class Films:
             thread.join()
 
 
+def xray(more: str = "") -> str:
+    return (f'[service.xray]\ncommand = ["{BIN}/gpuward-xray", "--listen", "127.0.0.1:{{port}}", "--kernels", "20"]\n'
+            'ready = { http = "/health" }\nrestart = "always"\nbackoff = { first = "0s", max = "0s" }\n' + more)
+
+
+def healthy(gw: Cards) -> dict:
+    """The service's one replica, once it is well and its memory has been seen."""
+    def look():
+        service = gw.service("xray")
+        replica = service["replicas"][0] if service["replicas"] else None
+        return service["verdict"] == "HEALTHY" and (replica["gpu_memory_bytes"] or 0) >= 1 << 30 and replica
+    return wait_for(look, 60, "the service is well")
+
+
+def until_shown(gw: Cards, fault: tuple, shown, within: float = 20) -> float:
+    began = time.monotonic()
+    gw.gpusim("fault", *fault)
+    wait_for(lambda: shown(gw.status()), within, f"{fault} is shown")
+    return time.monotonic() - began
+
+
+def verdict_of(status: dict) -> str:
+    return next(s["verdict"] for s in status["services"] if s["name"] == "xray")
+
+
+def verdicts(table: Table, folder: Path, times: int):
+    gw = Cards(folder / "verdicts", "--gpus", "2", "--memory", "40GiB")
+    try:
+        gw.configure(xray())
+        assert gw("up").returncode == 0
+        lost, xids, hung, held = [], [], [], []
+        for _ in range(times):
+            replica = healthy(gw)
+            films = Films(f"http://{replica['endpoint']}/analyze")
+            try:
+                lost.append(until_shown(gw, ("lost-context", "--pid", str(replica["main_pid"])),
+                                        lambda status: verdict_of(status).startswith("GHOST")))
+            finally:
+                films.end()
+            gw("restart", "xray")
+            main = str(healthy(gw)["main_pid"])
+            xids.append(until_shown(gw, ("xid", "31", "--pid", main, "--kmsg", str(gw.kernel_log)),
+                                    lambda status: verdict_of(status) == "GHOST_STICKY"))
+            gw("restart", "xray")
+            healthy(gw)
+            hung.append(until_shown(gw, ("hang", "nvmlDeviceGetMemoryInfo_v2", "--gpu", "1"),
+                                    lambda status: status["gpus"][1]["state"] == "suspect"))
+            gw.gpusim("heal")
+            wait_for(lambda: gw.status()["gpus"][1]["state"] == "ok", 60, "the card is well again")
+            held.append(dead_with_memory(gw))
+        for what, took, bound in (("lost context under requests -> GHOST", lost, 2.0), ("Xid 31 with its pid -> GHOST_STICKY", xids, 0.2),
+                                  ("a call that hangs -> GPU suspect", hung, 2.0), ("dead process, memory held -> PHANTOM", held, 1.5)):
+            median = statistics.median(took)
+            table.row(f"{what}, median of {times}", median, "s", f"{bound:g}", median <= bound)
+    finally:
+        gw.over()
+
+
+def dead_with_memory(gw: Cards) -> float:
+    """A process that was killed and whose memory does not come back: until `ps` tells of bytes that nobody holds."""
+    gw.gpusim("fault", "return-delay", "never")
+    crowd = subprocess.Popen([CLIENT, "hold", str(2 << 30)], env=gw.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert crowd.stdout.readline() == "ready\n"
+    wait_for(lambda: any(row["pid"] == crowd.pid for row in json.loads(gw("ps", "--json").stdout)["processes"]))
+    began = time.monotonic()
+    crowd.kill()
+    crowd.wait()
+    wait_for(lambda: any(size >= 1 << 30 for size in json.loads(gw("ps", "--json").stdout)["phantom_bytes"].values()))
+    took = time.monotonic() - began
+    gw.gpusim("heal")
+    wait_for(lambda: all(size < 1 << 30 for size in json.loads(gw("ps", "--json").stdout)["phantom_bytes"].values()), 60)
+    return took
+
+
+def heal(table: Table, folder: Path, times: int):
+    """From the lost context to a new main that is ready, under `heal = "act"`: beside a restart by hand in the same run."""
+    gw = Cards(folder / "heal", "--gpus", "1", "--memory", "40GiB")
+    try:
+        gw.configure(xray(f'heal = "act"\nheal_budget = {2 * times}\n'))
+        assert gw("up").returncode == 0
+        by_hand, healed = [], []
+        for _ in range(times):
+            healthy(gw)
+            began = time.monotonic()
+            assert gw("restart", "xray").returncode == 0
+            replica = healthy(gw)
+            by_hand.append(time.monotonic() - began)
+            films = Films(f"http://{replica['endpoint']}/analyze")
+            try:
+                began = time.monotonic()
+                gw.gpusim("fault", "lost-context", "--pid", str(replica["main_pid"]))
+                wait_for(lambda: healthy(gw)["main_pid"] != replica["main_pid"], 60, "it was healed")
+                healed.append(time.monotonic() - began)
+            finally:
+                films.end()
+        restart, took = statistics.median(by_hand), statistics.median(healed)
+        table.row(f"restart by hand to HEALTHY, median of {times}", restart, "s")
+        table.row(f"lost context to HEALTHY under heal = \"act\", median of {times}", took, "s",
+                  f"{restart + 3:.2f} (restart + 3)", took <= restart + 3)
+    finally:
+        gw.over()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="cost,ps,verdicts,heal")
@@ -147,6 +250,10 @@ def main() -> int:
             cost(table, folder)
         if "ps" in parts:
             ps(table, folder, asked.times)
+        if "verdicts" in parts:
+            verdicts(table, folder, asked.times)
+        if "heal" in parts:
+            heal(table, folder, max(asked.times // 4, 3))
     return table.finish(asked.file, simulated=True)
 
 
