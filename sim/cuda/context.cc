@@ -52,10 +52,12 @@ CUresult make_context(unsigned device, unsigned flags, bool primary, Context*& c
   Session& session = process_session();
   const std::uint32_t id = driver().next_context.fetch_add(1);
   const auto add = [&](DeviceValue& value) -> CUresult {
-    if (free_bytes(value) < value.context_bytes) return kOutOfMemory;
+    if (free_bytes(value, driver().instance) < value.context_bytes) return kOutOfMemory;
     ContextValue* added = add_context(value, session.slot(), session.generation(), id);
     if (added == nullptr) return kOutOfMemory;
-    added->demand_permille = demand_of_environment();
+    added->demand_permille =
+        value.instances == 0 ? demand_of_environment() : 1000 / value.instances;
+    added->instance = driver().instance;
     added->pid = static_cast<std::uint32_t>(::getpid());
     return kSuccess;
   };

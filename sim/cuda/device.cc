@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "cuda/driver.h"
+#include "model/state_file.h"
 
 namespace gpuward::gpusim {
 CUresult initialize();
@@ -86,12 +87,22 @@ constexpr Attribute kAttributes[] = {
     {39, 2048},       // threads per multiprocessor
     {40, 3},          // copy engines
     {41, 1},          // unified addressing
-    {75, 9},          // compute capability, major
 };
 constexpr int kPciBus = 33;
+constexpr int kCapabilityMajor = 75;
+
+int capability_of(const DeviceEntry& device) {
+  return device.architecture == kAmpere ? 8 : 9;
+}
+
+std::uint64_t room_of(const DeviceEntry& device) {
+  return process_session().look(index_of(&device),
+                                [](const DeviceValue& value) { return room_bytes(value); });
+}
 
 int attribute_value(int attribute, const DeviceEntry& device) {
   if (attribute == kPciBus) return static_cast<int>(device.pci_bus);
+  if (attribute == kCapabilityMajor) return capability_of(device);
   for (const Attribute& known : kAttributes) {
     if (known.number == attribute) return known.value;
   }
@@ -133,7 +144,9 @@ GPUSIM_CUDA cuDeviceGetName(char* out, int length, CUdevice ordinal) {
   const DeviceEntry* device = entry_of(ordinal);
   if (device == nullptr) return kInvalidDevice;
   if (out == nullptr || length <= 0) return kInvalidValue;
-  std::snprintf(out, static_cast<std::size_t>(length), "%s", device->name);
+  const std::string name =
+      device->instances == 0 ? std::string(device->name) : mig_name(*device, room_of(*device));
+  std::snprintf(out, static_cast<std::size_t>(length), "%s", name.c_str());
   return kSuccess;
 }
 
@@ -142,7 +155,11 @@ GPUSIM_CUDA cuDeviceGetUuid(CUuuid* out, CUdevice ordinal) {
   const DeviceEntry* device = entry_of(ordinal);
   if (device == nullptr) return kInvalidDevice;
   if (out == nullptr) return kInvalidValue;
-  std::memcpy(out->bytes, device->uuid_bytes, sizeof out->bytes);
+  if (device->instances == 0) {
+    std::memcpy(out->bytes, device->uuid_bytes, sizeof out->bytes);
+  } else {
+    mig_uuid_bytes(*device, driver().instance, out->bytes);
+  }
   return kSuccess;
 }
 
@@ -155,9 +172,7 @@ GPUSIM_CUDA cuDeviceTotalMem_v2(std::size_t* out, CUdevice ordinal) {
   const DeviceEntry* device = entry_of(ordinal);
   if (device == nullptr) return kInvalidDevice;
   if (out == nullptr) return kInvalidValue;
-  *out = process_session().look(index_of(device), [](const DeviceValue& value) {
-    return value.total_bytes - std::min(value.total_bytes, value.reserved_bytes);
-  });
+  *out = room_of(*device);
   return kSuccess;
 }
 
@@ -183,7 +198,7 @@ GPUSIM_CUDA cuDeviceComputeCapability(int* major, int* minor, CUdevice ordinal) 
   GPUSIM_ENTER();
   if (entry_of(ordinal) == nullptr) return kInvalidDevice;
   if (major == nullptr || minor == nullptr) return kInvalidValue;
-  *major = 9;
+  *major = capability_of(*entry_of(ordinal));
   *minor = 0;
   return kSuccess;
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "model/faults.h"
+#include "model/state_file.h"
 
 namespace gpuward::gpusim {
 
@@ -54,6 +55,22 @@ CUresult device_problem(unsigned device) {
 
 namespace {
 
+/// The card whose UUID begins so, or one of whose MIG instances has that UUID: which instance a
+/// process uses is decided here.
+unsigned device_named(const StateFile& state, const std::string& item) {
+  unsigned match = kMaxDevices;
+  for (unsigned i = 0; i < state.header.device_count; ++i) {
+    const DeviceEntry& device = state.devices[i];
+    if (item.size() > 4 && std::string_view(device.uuid).starts_with(item)) match = i;
+    for (unsigned instance = 0; instance < device.instances; ++instance) {
+      if (mig_uuid(device, instance) != item) continue;
+      driver().instance = instance;
+      match = i;
+    }
+  }
+  return match;
+}
+
 /// Which devices this process may see: CUDA_VISIBLE_DEVICES holds ordinals or UUIDs (a prefix will
 /// do); the first one that names nothing ends the list, as with the real driver.
 std::vector<unsigned> visible_devices(const StateFile& state) {
@@ -74,9 +91,7 @@ std::vector<unsigned> visible_devices(const StateFile& state) {
     if (end != item.c_str() && *end == 0) {
       if (number < state.header.device_count) match = static_cast<unsigned>(number);
     } else {
-      for (unsigned i = 0; i < state.header.device_count; ++i) {
-        if (item.size() > 4 && std::string_view(state.devices[i].uuid).starts_with(item)) match = i;
-      }
+      match = device_named(state, item);
     }
     if (match == kMaxDevices || std::find(found.begin(), found.end(), match) != found.end()) break;
     found.push_back(match);

@@ -87,6 +87,7 @@ struct Driver {
   std::atomic<bool> ready{false};
   ForkMark mark;
   std::vector<unsigned> visible;  ///< CUDA ordinal to device index (CUDA_VISIBLE_DEVICES)
+  unsigned instance = 0;          ///< of cards in MIG mode: the one that this process uses
   std::vector<PrimaryContext> primary;
   std::map<CUdeviceptr, Allocation> allocations;
   CUdeviceptr next_address = 0x700000000000;

@@ -18,8 +18,8 @@ CUresult charge(Context& context, std::uint64_t bytes) {
   return session.change(context.device, [&](DeviceValue& device) -> CUresult {
     const auto index = find_context(device, session.slot(), session.generation(), context.id);
     if (index == device.context_count) return kContextIsDestroyed;
-    if (free_bytes(device) < bytes) return kOutOfMemory;
     ContextValue& own = device.contexts[index];
+    if (free_bytes(device, own.instance) < bytes) return kOutOfMemory;
     own.memory_bytes += bytes;
     own.peak_bytes = std::max(own.peak_bytes, own.memory_bytes);
     return kSuccess;
@@ -106,7 +106,8 @@ CUresult fetch(unsigned char* to, CUdeviceptr from, std::uint64_t bytes) {
 }
 
 /// The time of a copy goes into the context's queue like a kernel's.
-CUresult submit_copy(Stream* handle, std::uint64_t bytes, bool wait) {
+CUresult submit_copy(Stream* handle, std::uint64_t bytes, bool wait,
+                     std::uint64_t DeviceValue::* counter = nullptr) {
   Context* context = nullptr;
   Stream* stream = nullptr;
   if (const CUresult code = resolve_stream(handle, context, stream); code != 0) return code;
@@ -117,6 +118,10 @@ CUresult submit_copy(Stream* handle, std::uint64_t bytes, bool wait) {
   std::uint64_t marker = 0;
   if (const CUresult code = submit(*context, ns, marker); code != 0) return code;
   note_work(stream, marker);
+  if (counter != nullptr) {
+    process_session().change(context->device,
+                             [&](DeviceValue& device) { return device.*counter += bytes; });
+  }
   return wait ? wait_for(*context, marker) : kSuccess;
 }
 
@@ -126,7 +131,7 @@ CUresult copy_in(CUdeviceptr to, const void* from, std::size_t bytes, Stream* st
       code != 0) {
     return code;
   }
-  return submit_copy(stream, bytes, wait);
+  return submit_copy(stream, bytes, wait, &DeviceValue::to_card);
 }
 
 CUresult copy_out(void* to, CUdeviceptr from, std::size_t bytes, Stream* stream, bool wait) {
@@ -134,7 +139,7 @@ CUresult copy_out(void* to, CUdeviceptr from, std::size_t bytes, Stream* stream,
   if (const CUresult code = fetch(static_cast<unsigned char*>(to), from, bytes); code != 0) {
     return code;
   }
-  return submit_copy(stream, bytes, wait);
+  return submit_copy(stream, bytes, wait, &DeviceValue::from_card);
 }
 
 CUresult fill(CUdeviceptr to, unsigned char value, std::size_t bytes, Stream* stream) {
@@ -196,8 +201,8 @@ GPUSIM_CUDA cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
   if (const CUresult code = device_problem(context->device); code != 0) return code;
   process_session().sweep(context->device);
   return process_session().look(context->device, [&](const DeviceValue& device) {
-    *free = free_bytes(device);
-    *total = device.total_bytes - std::min(device.total_bytes, device.reserved_bytes);
+    *free = free_bytes(device, driver().instance);
+    *total = room_bytes(device);
     return kSuccess;
   });
 }

@@ -105,6 +105,7 @@ void skip_rounds(DeviceValue& device, std::uint32_t pending, std::uint64_t to) {
     record_busy(device, device.contexts[i], device.now, end, pending);
   }
   record_busy(device, device.now, end);
+  device.switches += rounds * pending;
   device.now = end;
 }
 
@@ -143,6 +144,7 @@ void run_in_turns(DeviceValue& device, std::uint64_t to, Target target) {
     if (!wants || (device.slice_left == 0 && device.switch_left == 0)) {
       const std::uint32_t next = next_pending(device, device.current);
       device.switch_left = next == device.current ? 0 : device.switch_ns;
+      device.switches += next == device.current ? 0 : 1;
       device.current = next;
       device.slice_left = device.slice_ns;
       if (pending > 1 && target.executed_ns == kNoTarget) skip_rounds(device, pending, to);
@@ -189,7 +191,7 @@ void run_together(DeviceValue& device, std::uint64_t to, Target target) {
 }
 
 void run(DeviceValue& device, std::uint64_t to, Target target) {
-  if (device.mps != 0) {
+  if (device.sharing != kTurns) {
     run_together(device, to, target);
   } else {
     run_in_turns(device, to, target);
@@ -241,6 +243,28 @@ std::uint64_t used_bytes(const DeviceValue& device) {
 std::uint64_t free_bytes(const DeviceValue& device) {
   const std::uint64_t gone = used_bytes(device) + device.reserved_bytes;
   return device.total_bytes > gone ? device.total_bytes - gone : 0;
+}
+
+std::uint64_t room_bytes(const DeviceValue& device) {
+  const std::uint64_t usable =
+      device.total_bytes - std::min(device.total_bytes, device.reserved_bytes);
+  return usable / std::max(1U, device.instances);
+}
+
+std::uint64_t used_bytes(const DeviceValue& device, std::uint32_t instance) {
+  if (device.instances == 0) return used_bytes(device);
+  std::uint64_t used = 0;
+  for (std::uint32_t i = 0; i < device.context_count; ++i) {
+    if (device.contexts[i].instance == instance) used += device.contexts[i].memory_bytes;
+  }
+  return used;
+}
+
+std::uint64_t free_bytes(const DeviceValue& device, std::uint32_t instance) {
+  const std::uint64_t left = free_bytes(device);
+  if (device.instances == 0) return left;
+  const std::uint64_t room = room_bytes(device);
+  return std::min(left, room - std::min(room, used_bytes(device, instance)));
 }
 
 std::uint32_t find_context(const DeviceValue& device, std::uint32_t slot, std::uint32_t generation,

@@ -15,7 +15,7 @@ struct Target {
 };
 
 /// Lets the device run until @p to (CLOCK_MONOTONIC, ns). An earlier @p to changes nothing.
-/// Contexts take turns of slice_ns, or overlap where the device is in mps mode. Then memory whose
+/// Contexts take turns of slice_ns, or overlap under mps and MIG. Then memory whose
 /// time has come returns, and checkpoint copies that are due end.
 void advance(DeviceValue& device, std::uint64_t to);
 
@@ -26,6 +26,12 @@ std::uint64_t run_until(DeviceValue& device, Target target, std::uint64_t horizo
 /// Bytes in use: contexts, foreign and phantom memory, without what the driver reserves.
 std::uint64_t used_bytes(const DeviceValue& device);
 std::uint64_t free_bytes(const DeviceValue& device);
+
+/// What a context can have at most: the card without the driver's reserve, or a MIG instance of it.
+std::uint64_t room_bytes(const DeviceValue& device);
+/// The same of one instance; of the whole card where MIG mode is off.
+std::uint64_t used_bytes(const DeviceValue& device, std::uint32_t instance);
+std::uint64_t free_bytes(const DeviceValue& device, std::uint32_t instance);
 
 /// Index of that context, or context_count.
 std::uint32_t find_context(const DeviceValue& device, std::uint32_t slot, std::uint32_t generation,

@@ -13,9 +13,9 @@
 namespace gpuward::gpusim {
 
 inline constexpr char kMagic[8] = {'G', 'P', 'U', 'S', 'I', 'M', '\n', 0};
-inline constexpr std::uint32_t kLayoutVersion = 1;
+inline constexpr std::uint32_t kLayoutVersion = 2;
 
-inline constexpr unsigned kMaxSlots = 1024;
+inline constexpr unsigned kMaxSlots = 2560;
 inline constexpr unsigned kMaxDevices = 64;
 inline constexpr unsigned kMaxContexts = 256;
 inline constexpr unsigned kDeviceBins = 120;
@@ -24,6 +24,9 @@ inline constexpr unsigned kMaxFaults = 64;
 inline constexpr unsigned kMaxEvents = 256;
 inline constexpr unsigned kMaxAccounted = 256;
 inline constexpr unsigned kMaxForeign = 4096;
+/// MIG: instances of a card.
+inline constexpr unsigned kMaxInstances = 7;
+inline constexpr std::uint32_t kNoInstance = ~std::uint32_t{0};
 /// "Until further notice" for times and counts.
 inline constexpr std::uint64_t kNever = ~std::uint64_t{0};
 inline constexpr std::uint32_t kAlways = ~std::uint32_t{0};
@@ -65,9 +68,16 @@ struct ContextValue {
   std::uint32_t
       bins[kContextBins];  ///< ns executed per sampling period, indexed like DeviceValue's
   std::uint32_t pid;       ///< as its owner sees it: kept for the accounting of the dead
-  std::uint32_t unused;
+  std::uint32_t instance;  ///< of a card in MIG mode, from 0
 };
 static_assert(sizeof(ContextValue) == 136);
+
+/// How the contexts of a card share it.
+enum Sharing : std::uint32_t {
+  kTurns = 0,  ///< one after the other
+  kMps = 1,    ///< they overlap; their rows stand in the MPS list
+  kMig = 2,    ///< each has the part of its instance; memory is counted per instance
+};
 
 /// Everything about one device that changes while it is used. Times: CLOCK_MONOTONIC, ns.
 struct DeviceValue {
@@ -79,7 +89,9 @@ struct DeviceValue {
   std::uint32_t context_count;
   std::uint32_t current;  ///< index of the context whose slice it is
   std::uint32_t rate_permille;
-  std::uint32_t mps;  ///< 1: contexts overlap instead of taking turns
+  std::uint32_t sharing;    ///< a Sharing
+  std::uint32_t instances;  ///< of a card in MIG mode, else 0
+  std::uint32_t unused;
   std::uint64_t total_bytes;
   std::uint64_t reserved_bytes;
   std::uint64_t context_bytes;  ///< what a context itself costs
@@ -90,6 +102,9 @@ struct DeviceValue {
   std::uint64_t out_until;  ///< checkpoint copies are serial per device and direction
   std::uint64_t in_until;
   std::uint64_t busy_ns;
+  std::uint64_t switches;   ///< changes of turn so far
+  std::uint64_t to_card;    ///< bytes copied so far
+  std::uint64_t from_card;  ///< likewise
   std::uint64_t accounted;  ///< number of the next accounting entry
   std::uint64_t bin_ns;
   std::uint64_t last_bin;  ///< number of the newest bin; bin n covers [n, n+1) * bin_ns
@@ -107,6 +122,10 @@ inline constexpr std::uint32_t kResetRequired = 1U << 1;
 inline constexpr std::uint32_t kThrottled = 1U << 2;
 inline constexpr std::uint32_t kAccounting = 1U << 3;
 
+/// NVML's architecture numbers.
+inline constexpr std::uint32_t kAmpere = 7;
+inline constexpr std::uint32_t kHopper = 9;
+
 /// What a device is, and the head of its value.
 struct alignas(64) DeviceEntry {
   std::atomic<std::uint64_t> head;  ///< version << 20 | buffer
@@ -117,9 +136,44 @@ struct alignas(64) DeviceEntry {
   std::uint64_t return_delay_ns;  ///< as created; heal goes back to it
   std::uint32_t power_idle_mw;
   std::uint32_t power_limit_mw;
+  std::uint32_t architecture;
+  std::uint32_t instances;  ///< MIG instances; 0: MIG mode is off
   char name[64];
   char uuid[48];
   unsigned char uuid_bytes[16];
+};
+
+/// Clock event reasons by their bit in NVML's mask.
+inline constexpr unsigned kReasons = 9;
+/// HeldDown: set while the reason holds.
+inline constexpr std::uint64_t kHolding = std::uint64_t{1} << 63;
+/// A sensor that nobody has set follows from what the card does.
+inline constexpr std::int32_t kFollows = INT32_MIN;
+
+/// What faults make a card's sensors and counters say. Written only by the gpusim tool.
+struct alignas(64) HealthEntry {
+  /// Per reason, how long it has held the clocks down, ns: the sum while it does not hold, else
+  /// kHolding | (an instant minus the sum before it). One word, so that it is never seen torn.
+  std::atomic<std::uint64_t> held_down[kReasons];
+  std::atomic<std::int32_t> temperature;         ///< degrees Celsius
+  std::atomic<std::int32_t> memory_temperature;  ///< likewise
+  std::atomic<std::int32_t> power_mw;
+  std::atomic<std::int32_t> recovery_action;  ///< field 230
+  std::atomic<std::uint64_t> ecc_corrected;
+  std::atomic<std::uint64_t> ecc_uncorrected;
+  std::atomic<std::uint32_t> rows_corrected;  ///< remapped rows
+  std::atomic<std::uint32_t> rows_uncorrected;
+  std::atomic<std::uint32_t> rows_pending;
+  std::atomic<std::uint32_t> rows_failed;
+  std::atomic<std::uint32_t> pages_single;  ///< retired pages
+  std::atomic<std::uint32_t> pages_double;
+  std::atomic<std::uint32_t> pages_pending;
+  std::atomic<std::uint32_t> pcie_width;
+  std::atomic<std::uint32_t> pcie_generation;
+  std::atomic<std::uint32_t> pcie_correctable;
+  std::atomic<std::uint32_t> pcie_non_fatal;
+  std::atomic<std::uint32_t> pcie_fatal;
+  std::atomic<std::uint32_t> persistence;
 };
 
 // SlotEntry::gate: what the checkpoint calls have made of the process
@@ -162,7 +216,8 @@ struct alignas(64) FaultEntry {
 struct EventEntry {
   std::atomic<std::uint64_t> number;
   std::atomic<std::uint32_t> device;
-  std::atomic<std::uint32_t> xid;
+  std::atomic<std::uint32_t> xid;   ///< 0 for other types
+  std::atomic<std::uint64_t> type;  ///< one bit of NVML's event mask
 };
 
 /// A process that has ended, for NVML accounting. Complete when number is its own position.
@@ -178,6 +233,7 @@ struct AccountingEntry {
 struct ForeignRow {
   std::uint64_t pid;
   std::uint64_t memory_bytes;
+  std::uint64_t instance;  ///< kNoInstance outside of MIG mode
 };
 
 // Header::flags
@@ -186,6 +242,8 @@ inline constexpr std::uint32_t kWithholdV3 = 1U << 1;
 inline constexpr std::uint32_t kKillAfterRestoreIsFatal = 1U << 2;
 inline constexpr std::uint32_t kHostLost = 1U << 3;
 inline constexpr std::uint32_t kDestroyed = 1U << 4;
+inline constexpr std::uint32_t kNoRights = 1U << 5;    ///< NVML's callers count as unprivileged
+inline constexpr std::uint32_t kHideMemory = 1U << 6;  ///< rows do not tell their memory
 
 struct Header {
   char magic[8];
@@ -200,15 +258,17 @@ struct Header {
   std::atomic<std::uint32_t> fault_count;  ///< entries in use; 0 spares every call the search
   std::atomic<std::uint32_t> fault_word;   ///< futex: hung calls wait on it
   std::atomic<std::uint32_t> flags;
-  std::atomic<std::uint32_t> stride;      ///< of _v3 process rows: 16, 24 or 32
-  std::atomic<std::uint32_t> event_word;  ///< futex
-  std::atomic<std::uint64_t> events;      ///< how many there have been
+  std::atomic<std::uint32_t> stride;        ///< of _v3 process rows: 16, 24 or 32
+  std::atomic<std::uint32_t> event_word;    ///< futex
+  std::atomic<std::uint64_t> events;        ///< how many there have been
+  std::atomic<std::uint64_t> kernel_lines;  ///< sequence number of the next record
 };
 
 struct StateFile {
   alignas(4096) Header header;
   alignas(4096) SlotEntry slots[kMaxSlots];
   alignas(4096) DeviceEntry devices[kMaxDevices];
+  alignas(4096) HealthEntry health[kMaxDevices];
   alignas(4096) FaultEntry faults[kMaxFaults];
   alignas(4096) EventEntry events[kMaxEvents];
   alignas(4096) AccountingEntry accounting[kMaxDevices][kMaxAccounted];

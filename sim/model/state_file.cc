@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -15,15 +16,19 @@
 namespace gpuward::gpusim {
 namespace {
 
+void print_uuid(const char* kind, const unsigned char* id, char* out, std::size_t size) {
+  std::snprintf(out, size,
+                "%s-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", kind,
+                id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7], id[8], id[9], id[10],
+                id[11], id[12], id[13], id[14], id[15]);
+}
+
 void make_uuid(DeviceEntry& device) {
   unsigned char* id = device.uuid_bytes;
   if (::getrandom(id, 16, 0) != 16) std::memset(id, 0x5a, 16);
   id[6] = static_cast<unsigned char>((id[6] & 0x0f) | 0x40);  // RFC 4122, version 4
   id[8] = static_cast<unsigned char>((id[8] & 0x3f) | 0x80);
-  std::snprintf(device.uuid, sizeof device.uuid,
-                "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", id[0],
-                id[1], id[2], id[3], id[4], id[5], id[6], id[7], id[8], id[9], id[10], id[11],
-                id[12], id[13], id[14], id[15]);
+  print_uuid("GPU", id, device.uuid, sizeof device.uuid);
 }
 
 void fill_device(StateFile& state, unsigned index, const CreateOptions& options) {
@@ -37,7 +42,8 @@ void fill_device(StateFile& state, unsigned index, const CreateOptions& options)
   value->slice_ns = options.slice_ns;
   value->switch_ns = options.switch_ns;
   value->rate_permille = 1000;
-  value->mps = options.mps ? 1 : 0;
+  value->sharing = options.instances > 0 ? kMig : options.mps ? kMps : kTurns;
+  value->instances = options.instances;
   value->total_bytes = options.memory_bytes;
   value->reserved_bytes =
       options.reserved_bytes == kNever ? options.memory_bytes / 80 : options.reserved_bytes;
@@ -53,9 +59,57 @@ void fill_device(StateFile& state, unsigned index, const CreateOptions& options)
   device.return_delay_ns = options.return_delay_ns;
   device.power_idle_mw = 60'000;
   device.power_limit_mw = 400'000;
+  device.architecture = options.architecture;
+  device.instances = options.instances;
   std::snprintf(device.name, sizeof device.name, "Simulated %s", options.name.c_str());
   make_uuid(device);
+  reset_health(state.health[index]);
 }
+
+}  // namespace
+
+void reset_health(HealthEntry& health) {
+  for (auto& held : health.held_down) {
+    const std::uint64_t seen = held.load();
+    if ((seen & kHolding) != 0) held.store(held_down_ns(seen, monotonic_ns()));
+  }
+  for (auto* sensor : {&health.temperature, &health.memory_temperature, &health.power_mw}) {
+    sensor->store(kFollows);
+  }
+  health.recovery_action.store(0);
+  health.ecc_corrected.store(0);
+  health.ecc_uncorrected.store(0);
+  for (auto* counter :
+       {&health.rows_corrected, &health.rows_uncorrected, &health.rows_pending, &health.rows_failed,
+        &health.pages_single, &health.pages_double, &health.pages_pending, &health.pcie_correctable,
+        &health.pcie_non_fatal, &health.pcie_fatal}) {
+    counter->store(0);
+  }
+  health.pcie_width.store(16);
+  health.pcie_generation.store(5);
+  health.persistence.store(1);
+}
+
+void mig_uuid_bytes(const DeviceEntry& device, unsigned instance, unsigned char (&out)[16]) {
+  std::memcpy(out, device.uuid_bytes, sizeof out);
+  out[15] = static_cast<unsigned char>(out[15] ^ (0x80 | instance));
+}
+
+std::string mig_uuid(const DeviceEntry& device, unsigned instance) {
+  unsigned char id[16];
+  mig_uuid_bytes(device, instance, id);
+  char text[48];
+  print_uuid("MIG", id, text, sizeof text);
+  return text;
+}
+
+std::string mig_name(const DeviceEntry& device, std::uint64_t bytes) {
+  const unsigned slices = std::max(1U, kMaxInstances / std::max(1U, device.instances));
+  return std::string(device.name) + " MIG " + std::to_string(slices) + "g." +
+         std::to_string((bytes + (std::uint64_t{1} << 29)) >> 30) + "gb";
+}
+
+namespace {
 
 void fill(StateFile& state, const CreateOptions& options) {
   Header& header = state.header;

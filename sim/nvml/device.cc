@@ -1,20 +1,17 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
 
+#include "model/state_file.h"
 #include "nvml/library.h"
 
 using namespace gpuward::gpusim;
 using namespace gpuward::gpusim::nvml;
 
 namespace {
-
-Return put(unsigned* out, unsigned value) {
-  if (out == nullptr) return kInvalidArgument;
-  *out = value;
-  return nvml::kSuccess;
-}
 
 Return hand_out(unsigned index, Handle** out) {
   if (out == nullptr) return kInvalidArgument;
@@ -53,6 +50,10 @@ GPUSIM_NVML nvmlDeviceGetHandleByUUID(const char* uuid, Handle** out) {
   if (uuid == nullptr) return kInvalidArgument;
   for (unsigned i = 0; i < session().device_count(); ++i) {
     if (std::string_view(device_entry(i).uuid) == uuid) return hand_out(i, out);
+    for (unsigned instance = 0; instance < device_entry(i).instances; ++instance) {
+      if (mig_uuid(device_entry(i), instance) != uuid) continue;
+      return put(out, handle_of(i, instance));
+    }
   }
   return nvml::kNotFound;
 }
@@ -74,20 +75,24 @@ GPUSIM_NVML nvmlDeviceGetHandleByPciBusId(const char* bus_id, Handle** out) {
 }
 
 GPUSIM_NVML nvmlDeviceGetIndex(Handle* device, unsigned* out) {
-  GPUSIM_NVML_DEVICE(device);
-  return put(out, index);
+  GPUSIM_NVML_INSTANCE(device);
+  return put(out, instance == kNoInstance ? index : instance);
 }
 GPUSIM_NVML nvmlDeviceGetMinorNumber(Handle* device, unsigned* out) {
   GPUSIM_NVML_DEVICE(device);
   return put(out, index);
 }
 GPUSIM_NVML nvmlDeviceGetUUID(Handle* device, char* out, unsigned length) {
-  GPUSIM_NVML_DEVICE(device);
-  return put_text(device_entry(index).uuid, out, length);
+  GPUSIM_NVML_INSTANCE(device);
+  if (instance == kNoInstance) return put_text(device_entry(index).uuid, out, length);
+  return put_text(mig_uuid(device_entry(index), instance).c_str(), out, length);
 }
 GPUSIM_NVML nvmlDeviceGetName(Handle* device, char* out, unsigned length) {
-  GPUSIM_NVML_DEVICE(device);
-  return put_text(device_entry(index).name, out, length);
+  GPUSIM_NVML_INSTANCE(device);
+  if (instance == kNoInstance) return put_text(device_entry(index).name, out, length);
+  const std::uint64_t room =
+      session().look(index, [](const DeviceValue& value) { return room_bytes(value); });
+  return put_text(mig_name(device_entry(index), room).c_str(), out, length);
 }
 
 GPUSIM_NVML nvmlDeviceGetPciInfo_v3(Handle* device, PciInfo* out) {
@@ -123,36 +128,45 @@ GPUSIM_NVML nvmlDeviceGetPciInfo(Handle* device, void* out) {
 }
 
 GPUSIM_NVML nvmlDeviceGetCudaComputeCapability(Handle* device, int* major, int* minor) {
-  GPUSIM_NVML_DEVICE(device);
+  GPUSIM_NVML_INSTANCE(device);
   if (major == nullptr || minor == nullptr) return kInvalidArgument;
-  *major = 9;
+  *major = device_entry(index).architecture == kAmpere ? 8 : 9;
   *minor = 0;
   return nvml::kSuccess;
 }
 
 GPUSIM_NVML nvmlDeviceGetArchitecture(Handle* device, unsigned* out) {
   GPUSIM_NVML_DEVICE(device);
-  return put(out, 9);  // Hopper
+  return put(out, device_entry(index).architecture);
 }
 
 GPUSIM_NVML nvmlDeviceGetMemoryInfo(Handle* device, Memory* out) {
-  GPUSIM_NVML_DEVICE(device);
+  GPUSIM_NVML_INSTANCE(device);
   if (out == nullptr) return kInvalidArgument;
   session().sweep(index);
   session().look(index, [&](const DeviceValue& value) {
-    const std::uint64_t free = free_bytes(value);
-    *out = {value.total_bytes, free, value.total_bytes - free};  // "used" includes the reserve
+    const bool whole = instance == kNoInstance;
+    const std::uint64_t total = whole ? value.total_bytes : room_bytes(value);
+    const std::uint64_t free = whole ? free_bytes(value) : free_bytes(value, instance);
+    *out = {total, free, total - free};  // "used" includes the reserve
     return 0;
   });
   return nvml::kSuccess;
 }
 
 GPUSIM_NVML nvmlDeviceGetMemoryInfo_v2(Handle* device, MemoryV2* out) {
-  GPUSIM_NVML_DEVICE(device);
+  GPUSIM_NVML_INSTANCE(device);
   if (out == nullptr) return kInvalidArgument;
   if (out->version != kMemoryV2Tag) return kArgumentVersionMismatch;
   session().sweep(index);
   session().look(index, [&](const DeviceValue& value) {
+    if (instance != kNoInstance) {
+      out->total = room_bytes(value);
+      out->reserved = 0;
+      out->free = free_bytes(value, instance);
+      out->used = used_bytes(value, instance);
+      return 0;
+    }
     out->total = value.total_bytes;
     out->reserved = value.reserved_bytes;
     out->free = free_bytes(value);
@@ -172,9 +186,7 @@ GPUSIM_NVML nvmlDeviceGetBAR1MemoryInfo(Handle* device, Memory* out) {
 
 GPUSIM_NVML nvmlDeviceGetPersistenceMode(Handle* device, int* out) {
   GPUSIM_NVML_DEVICE(device);
-  if (out == nullptr) return kInvalidArgument;
-  *out = 1;
-  return nvml::kSuccess;
+  return put(out, health_entry(index).persistence.load());
 }
 
 namespace {
@@ -197,53 +209,48 @@ Return put_zero(Return code, int* out) {
 GPUSIM_NVML_ZERO(nvmlDeviceGetComputeMode)
 GPUSIM_NVML_ZERO(nvmlDeviceGetDisplayActive)
 GPUSIM_NVML_ZERO(nvmlDeviceGetDisplayMode)
-GPUSIM_NVML_ZERO(nvmlDeviceIsMigDeviceHandle)
-GPUSIM_NVML_ZERO(nvmlDeviceGetMaxMigDeviceCount)
 GPUSIM_NVML_ZERO(nvmlDeviceGetNumaNodeId)
-GPUSIM_NVML_ZERO(nvmlDeviceGetRetiredPagesPendingStatus)
-
-GPUSIM_NVML nvmlDeviceGetMigMode(Handle* device, unsigned* current, unsigned* pending) {
-  GPUSIM_NVML_DEVICE(device);
-  if (current == nullptr || pending == nullptr) return kInvalidArgument;
-  *current = *pending = 0;
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetEccMode(Handle* device, int* current, int* pending) {
-  GPUSIM_NVML_DEVICE(device);
-  if (current == nullptr || pending == nullptr) return kInvalidArgument;
-  *current = *pending = 1;
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetTotalEccErrors(Handle* device, int, int, std::uint64_t* out) {
-  GPUSIM_NVML_DEVICE(device);
-  if (out == nullptr) return kInvalidArgument;
-  *out = 0;
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetMemoryErrorCounter(Handle* device, int, int, int, std::uint64_t* out) {
-  GPUSIM_NVML_DEVICE(device);
-  if (out == nullptr) return kInvalidArgument;
-  *out = 0;
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetRemappedRows(Handle* device, unsigned* corrected, unsigned* uncorrected,
-                                      unsigned* pending, unsigned* failed) {
-  GPUSIM_NVML_DEVICE(device);
-  for (unsigned* out : {corrected, uncorrected, pending, failed}) {
-    if (const Return code = put(out, 0); code != 0) return code;
-  }
-  return nvml::kSuccess;
-}
 
 GPUSIM_NVML nvmlDeviceGetTopologyCommonAncestor(Handle* device, Handle* other, int* out) {
   GPUSIM_NVML_DEVICE(device);
   unsigned second = 0;
   if (const Return code = nvml::enter(__func__, other, second); code != 0) return code;
-  if (out == nullptr) return kInvalidArgument;
-  *out = index == second ? 0 : 30;  // below one host bridge
+  // Four cards below a host bridge, eight on a NUMA node.
+  if (index == second) return put(out, 0);
+  if (index / 4 == second / 4) return put(out, 30);
+  return put(out, index / 8 == second / 8 ? 40 : 50);
+}
+
+namespace {
+
+/// Every CPU of this machine: a simulated card is near to all of them.
+Return put_cpus(unsigned words, unsigned long* mask) {
+  if (mask == nullptr || words == 0) return kInvalidArgument;
+  constexpr unsigned kBits = 8 * sizeof(unsigned long);
+  const long cpus = ::sysconf(_SC_NPROCESSORS_CONF);
+  std::fill(mask, mask + words, 0UL);
+  for (unsigned cpu = 0; cpu < static_cast<unsigned>(cpus) && cpu / kBits < words; ++cpu) {
+    mask[cpu / kBits] |= 1UL << cpu % kBits;
+  }
+  return kSuccess;
+}
+
+}  // namespace
+
+GPUSIM_NVML nvmlDeviceGetCpuAffinity(Handle* device, unsigned words, unsigned long* mask) {
+  GPUSIM_NVML_DEVICE(device);
+  return put_cpus(words, mask);
+}
+GPUSIM_NVML nvmlDeviceGetCpuAffinityWithinScope(Handle* device, unsigned words, unsigned long* mask,
+                                                unsigned scope) {
+  GPUSIM_NVML_DEVICE(device);
+  return scope > 1 ? kInvalidArgument : put_cpus(words, mask);
+}
+GPUSIM_NVML nvmlDeviceGetMemoryAffinity(Handle* device, unsigned words, unsigned long* mask,
+                                        unsigned scope) {
+  GPUSIM_NVML_DEVICE(device);
+  if (mask == nullptr || words == 0 || scope > 1) return kInvalidArgument;
+  std::fill(mask, mask + words, 0UL);
+  mask[0] = 1;  // node 0
   return nvml::kSuccess;
 }

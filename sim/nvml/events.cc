@@ -1,16 +1,19 @@
 #include "nvml/library.h"
 
-/// Xid events. A set remembers where in the ring of events it stands.
+/// Events. A set remembers where in the ring of events it stands.
 namespace gpuward::gpusim::nvml {
 
 struct EventSet {
   static constexpr std::uint32_t kMagic = 0x45767453;
   std::uint32_t magic;
   std::uint64_t next;
-  std::uint64_t devices;  ///< one bit each
+  std::uint64_t masks[kMaxDevices];  ///< what it wants to hear, per card
 };
 
 namespace {
+
+constexpr std::uint64_t kSupported = kEventXid | kEventEccCorrected | kEventEccUncorrected |
+                                     kEventClock | kEventUnavailable | kEventRecovery;
 
 Return take_event(EventSet& set, EventData& out) {
   const StateFile& state = session().state();
@@ -21,8 +24,9 @@ Return take_event(EventSet& set, EventData& out) {
     const EventEntry& entry = state.events[number % kMaxEvents];
     const std::uint32_t device = entry.device.load();
     const std::uint32_t xid = entry.xid.load();
-    if (entry.number.load() != number || (set.devices >> device & 1) == 0) continue;
-    out = {handle_of(device), kEventXid, xid, 0xffffffff, 0xffffffff};
+    const std::uint64_t type = entry.type.load();
+    if (entry.number.load() != number || (set.masks[device] & type) == 0) continue;
+    out = {handle_of(device), type, xid, kNoInstance, kNoInstance};
     return kSuccess;
   }
   return kTimeout;
@@ -49,7 +53,7 @@ using namespace gpuward::gpusim::nvml;
 GPUSIM_NVML nvmlEventSetCreate(EventSet** out) {
   GPUSIM_NVML_ENTER();
   if (out == nullptr) return kInvalidArgument;
-  *out = new EventSet{EventSet::kMagic, session().state().header.events.load(), 0};
+  *out = new EventSet{EventSet::kMagic, session().state().header.events.load(), {}};
   return nvml::kSuccess;
 }
 
@@ -64,15 +68,15 @@ GPUSIM_NVML nvmlEventSetFree(EventSet* set) {
 GPUSIM_NVML nvmlDeviceGetSupportedEventTypes(Handle* device, std::uint64_t* out) {
   GPUSIM_NVML_DEVICE(device);
   if (out == nullptr) return kInvalidArgument;
-  *out = kEventXid;
+  *out = kSupported;
   return nvml::kSuccess;
 }
 
 GPUSIM_NVML nvmlDeviceRegisterEvents(Handle* device, std::uint64_t mask, EventSet* set) {
   GPUSIM_NVML_DEVICE(device);
   if (set == nullptr || set->magic != EventSet::kMagic) return kInvalidArgument;
-  if ((mask & ~kEventXid) != 0) return nvml::kNotSupported;
-  if (mask != 0) set->devices |= std::uint64_t{1} << index;
+  if ((mask & ~kSupported) != 0) return nvml::kNotSupported;
+  set->masks[index] |= mask;
   return nvml::kSuccess;
 }
 

@@ -1,6 +1,7 @@
 #include "nvml/library.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
@@ -12,9 +13,15 @@ namespace gpuward::gpusim::nvml {
 namespace {
 
 std::atomic<int> initialized{0};
-std::array<Handle, kMaxDevices> handles = [] {
-  std::array<Handle, kMaxDevices> made = {};
-  for (unsigned i = 0; i < kMaxDevices; ++i) made[i].index = i;
+/// Per card its own handle, then those of its MIG instances.
+constexpr unsigned kHandlesPerDevice = 1 + kMaxInstances;
+using Handles = std::array<Handle, kMaxDevices * std::size_t{kHandlesPerDevice}>;
+Handles handles = [] {
+  Handles made = {};
+  for (unsigned i = 0; i < made.size(); ++i) {
+    const unsigned place = i % kHandlesPerDevice;
+    made[i] = {i / kHandlesPerDevice, place == 0 ? kNoInstance : place - 1};
+  }
   return made;
 }();
 
@@ -54,7 +61,10 @@ Return ready() {
 }  // namespace
 
 Handle* handle_of(unsigned index) {
-  return &handles[index];
+  return handles.data() + std::size_t{index} * kHandlesPerDevice;
+}
+Handle* handle_of(unsigned index, unsigned instance) {
+  return handle_of(index) + 1 + instance;
 }
 
 Return enter(const char* function) {
@@ -68,12 +78,24 @@ Return device_problem(unsigned index) {
   return (flags & kResetRequired) != 0 ? kGpuResetRequired : kSuccess;
 }
 
+bool has_rights() {
+  return ::geteuid() == 0 && (session().state().header.flags.load() & kNoRights) == 0;
+}
+
 Return enter(const char* function, const Handle* device, unsigned& index) {
+  std::uint32_t instance = kNoInstance;
+  const Return code = enter(function, device, index, instance);
+  return code == kSuccess && instance != kNoInstance ? kNotSupported : code;
+}
+
+Return enter(const char* function, const Handle* device, unsigned& index, std::uint32_t& instance) {
   if (const Return code = ready(); code != 0) return code;
-  if (device < handles.data() || device >= handles.data() + session().device_count()) {
+  if (device < handles.data() || device >= handle_of(session().device_count())) {
     return kInvalidArgument;
   }
   index = device->index;
+  instance = device->instance;
+  if (instance != kNoInstance && instance >= device_entry(index).instances) return kInvalidArgument;
   if (const auto code = apply_faults(session(), function, static_cast<int>(index))) return *code;
   return device_problem(index);
 }

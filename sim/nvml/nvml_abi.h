@@ -83,6 +83,67 @@ struct AccountingStats {
 };
 static_assert(sizeof(AccountingStats) == 56);
 
+struct AccountingStatsV2 {
+  std::uint32_t pid, running, gpu_percent, memory_percent;
+  std::uint64_t peak_bytes;
+  std::uint32_t samples;
+  std::uint64_t sum_gpu_percent, sum_memory_percent, time_ms, start_us;
+};
+static_assert(sizeof(AccountingStatsV2) == 64 && offsetof(AccountingStatsV2, start_us) == 56);
+
+struct Attributes {
+  std::uint32_t multiprocessors, copy_engines, decoders, encoders, jpegs, ofas, gpu_slices,
+      compute_slices;
+  std::uint64_t memory_mib;
+};
+static_assert(sizeof(Attributes) == 40);
+
+struct ViolationTime {
+  std::uint64_t reference_us, violation_ns;
+};
+struct MarginTemperature {
+  std::uint32_t version;
+  std::int32_t degrees;
+};
+inline constexpr std::uint32_t kMarginTag = 0x01000008;
+struct SramEcc {
+  std::uint32_t version;
+  std::uint64_t
+      counts[11];  ///< aggregate unc. parity and SEC-DED, corrected; the same volatile; ...
+  std::uint32_t threshold_exceeded;
+};
+static_assert(sizeof(SramEcc) == 104);
+inline constexpr std::uint32_t kSramEccTag = 0x01000068;
+struct RowHistogram {
+  std::uint32_t max, high, partial, low, none;
+};
+struct RepairStatus {
+  std::uint32_t version, channel_pending, tpc_pending;
+};
+static_assert(sizeof(RepairStatus) == 12);
+inline constexpr std::uint32_t kRepairTag = 0x0100000c;
+
+struct GpmMetric {
+  std::uint32_t id;
+  std::int32_t code;
+  double value;
+  const char* info[3];
+};
+static_assert(sizeof(GpmMetric) == 40);
+/// Followed by as many metrics as it says: how many a caller has room for differs by header.
+struct GpmMetrics {
+  std::uint32_t version, count;
+  struct GpmSample* first;
+  struct GpmSample* second;
+  GpmMetric metrics[1];
+};
+static_assert(offsetof(GpmMetrics, metrics) == 24);
+struct GpmSupport {
+  std::uint32_t version, supported;
+};
+static_assert(sizeof(GpmSupport) == 8);
+inline constexpr std::uint32_t kGpmVersion = 1;
+
 union Value {
   double as_double;
   std::uint32_t as_uint;
@@ -120,7 +181,12 @@ struct EventData {
   std::uint32_t gpu_instance, compute_instance;
 };
 static_assert(sizeof(EventData) == 32);
+inline constexpr std::uint64_t kEventEccCorrected = 0x1;
+inline constexpr std::uint64_t kEventEccUncorrected = 0x2;
 inline constexpr std::uint64_t kEventXid = 0x8;
+inline constexpr std::uint64_t kEventClock = 0x10;
+inline constexpr std::uint64_t kEventUnavailable = 0x4000;
+inline constexpr std::uint64_t kEventRecovery = 0x8000;
 
 #define GPUSIM_NVML extern "C" __attribute__((visibility("default"))) gpuward::gpusim::nvml::Return
 

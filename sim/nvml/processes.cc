@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -7,7 +5,7 @@
 
 #include "nvml/library.h"
 
-/// Who uses a card: process lists, their share of the time, and what ended processes have used.
+/// Who uses a card: process lists and their share of the time.
 namespace gpuward::gpusim::nvml {
 namespace {
 
@@ -16,6 +14,7 @@ enum class Kind { kCompute, kGraphics, kMps };
 struct Row {
   std::uint64_t pid;
   std::uint64_t memory;
+  std::uint32_t instance;
 };
 
 void add_foreign_rows(unsigned index, std::vector<Row>& rows) {
@@ -27,8 +26,10 @@ void add_foreign_rows(unsigned index, std::vector<Row>& rows) {
     std::vector<Row> found;
     found.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
-      found.push_back({__atomic_load_n(&from[i].pid, __ATOMIC_RELAXED),
-                       __atomic_load_n(&from[i].memory_bytes, __ATOMIC_RELAXED)});
+      found.push_back(
+          {__atomic_load_n(&from[i].pid, __ATOMIC_RELAXED),
+           __atomic_load_n(&from[i].memory_bytes, __ATOMIC_RELAXED),
+           static_cast<std::uint32_t>(__atomic_load_n(&from[i].instance, __ATOMIC_RELAXED))});
     }
     if (device.foreign_head.load(std::memory_order_acquire) != head) continue;
     rows.insert(rows.end(), found.begin(), found.end());
@@ -38,21 +39,32 @@ void add_foreign_rows(unsigned index, std::vector<Row>& rows) {
 
 /// One row per process, as seen from this PID namespace; who is not visible from here is left out,
 /// as newer drivers do.
-std::vector<Row> rows_of(unsigned index, Kind kind) {
+/// @param instance  only its rows; kNoInstance: all of the card
+std::vector<Row> rows_of(unsigned index, std::uint32_t instance, Kind kind) {
   const auto live = session().sweep(index);
-  const bool mps = session().look(index, [](const DeviceValue& device) { return device.mps != 0; });
+  const auto sharing =
+      session().look(index, [](const DeviceValue& device) { return device.sharing; });
   std::vector<Row> rows;
-  if (kind == Kind::kGraphics || (kind == Kind::kMps) != mps) return rows;
+  if (kind == Kind::kGraphics || (kind == Kind::kMps) != (sharing == kMps)) return rows;
   std::map<std::uint32_t, Row> by_slot;
   for (const LiveRow& row : live) {
     if (row.pid <= 0) continue;
     Row& sum = by_slot[row.context.slot];
     sum.pid = static_cast<std::uint64_t>(row.pid);
     sum.memory += row.context.memory_bytes;
+    sum.instance = sharing == kMig ? row.context.instance : kNoInstance;
   }
   for (const auto& [slot, row] : by_slot) rows.push_back(row);
   add_foreign_rows(index, rows);
+  if (instance != kNoInstance) {
+    std::erase_if(rows, [&](const Row& row) { return row.instance != instance; });
+  }
   return rows;
+}
+
+/// Rows of all instances of a card in MIG mode are for root only.
+bool may_list(unsigned index, std::uint32_t instance) {
+  return instance != kNoInstance || device_entry(index).instances == 0 || has_rights();
 }
 
 /// @param stride  bytes per element: 16, 24 or 32, all with the same beginning
@@ -65,12 +77,14 @@ Return put_rows(const std::vector<Row>& rows, unsigned stride, unsigned* count, 
   }
   *count = needed;
   if (out == nullptr) return kSuccess;
+  const bool hidden = (session().state().header.flags.load() & kHideMemory) != 0;
   auto* at = static_cast<char*>(out);
   for (const Row& row : rows) {
     ProcessDetail detail = {};
     detail.pid = static_cast<std::uint32_t>(row.pid);
-    detail.memory = row.memory;
-    detail.gpu_instance = detail.compute_instance = 0xffffffff;
+    detail.memory = hidden ? kNever : row.memory;  // all ones: not available
+    detail.gpu_instance = gpu_instance_id(row.instance);
+    detail.compute_instance = row.instance == kNoInstance ? kNoInstance : 0;
     std::memcpy(at, &detail, stride);
     at += stride;
   }
@@ -80,8 +94,10 @@ Return put_rows(const std::vector<Row>& rows, unsigned stride, unsigned* count, 
 Return list(const char* function, Handle* device, Kind kind, unsigned stride, unsigned* count,
             void* out) {
   unsigned index = 0;
-  if (const Return code = enter(function, device, index); code != 0) return code;
-  return put_rows(rows_of(index, kind), stride, count, out);
+  std::uint32_t instance = kNoInstance;
+  if (const Return code = enter(function, device, index, instance); code != 0) return code;
+  if (!may_list(index, instance)) return kNoPermission;
+  return put_rows(rows_of(index, instance, kind), stride, count, out);
 }
 
 Return list_v3(const char* function, Handle* device, Kind kind, unsigned* count, void* out) {
@@ -112,14 +128,15 @@ GPUSIM_NVML_LISTS(nvmlDeviceGetGraphicsRunningProcesses, Kind::kGraphics)
 GPUSIM_NVML_LISTS(nvmlDeviceGetMPSComputeRunningProcesses, Kind::kMps)
 
 GPUSIM_NVML nvmlDeviceGetRunningProcessDetailList(Handle* device, ProcessDetailList* out) {
-  GPUSIM_NVML_DEVICE(device);
+  GPUSIM_NVML_INSTANCE(device);
   if (out == nullptr) return kInvalidArgument;
   if (out->version != kListTag) return kArgumentVersionMismatch;
+  if (!may_list(index, instance)) return kNoPermission;
   // Drivers that mix up the stride are older than this call.
   if (session().state().header.stride.load() != 24) return nvml::kNotSupported;
   std::vector<Row> rows;
   const auto add = [&](Kind kind) {
-    const auto more = rows_of(index, kind);
+    const auto more = rows_of(index, instance, kind);
     rows.insert(rows.end(), more.begin(), more.end());
   };
   if (out->mode == 0 || out->mode == 3) add(Kind::kCompute);
@@ -143,22 +160,23 @@ std::vector<Share> shares_of(unsigned index, std::uint64_t last_seen) {
   const auto live = session().sweep(index);
   const std::int64_t offset = civil_offset_us();
   std::map<pid_t, Share> by_pid;
-  for (const LiveRow& row : live) {
-    if (row.pid <= 0) continue;
-    session().look(index, [&](const DeviceValue& device) {
+  session().look(index, [&](const DeviceValue& device) {
+    const auto end = static_cast<std::uint64_t>(
+        static_cast<std::int64_t>(device.last_bin * device.bin_ns / 1000) + offset);
+    if (end <= last_seen) return 0;
+    for (const LiveRow& row : live) {
       const ContextValue& own = row.context;
       const auto at = find_context(device, own.slot, own.generation, own.id);
-      if (at == device.context_count) return 0;
-      const unsigned percent = busy_percent(device, device.contexts[at], kShareBins);
-      const auto end = static_cast<std::int64_t>(device.last_bin * device.bin_ns / 1000) + offset;
-      if (percent == 0 || static_cast<std::uint64_t>(end) <= last_seen) return 0;
+      if (row.pid <= 0 || at == device.context_count) continue;
+      const unsigned busy = busy_percent(device, device.contexts[at], kShareBins);
+      if (busy == 0) continue;
       Share& share = by_pid[row.pid];
       share.pid = static_cast<unsigned>(row.pid);
-      share.timestamp = static_cast<std::uint64_t>(end);
-      share.sm = std::min(100U, share.sm + percent);
-      return 0;
-    });
-  }
+      share.timestamp = end;
+      share.sm = std::min(100U, share.sm + busy);
+    }
+    return 0;
+  });
   std::vector<Share> shares;
   shares.reserve(by_pid.size());
   for (const auto& [pid, share] : by_pid) shares.push_back(share);
@@ -171,6 +189,7 @@ GPUSIM_NVML nvmlDeviceGetProcessUtilization(Handle* device, ProcessUtilization* 
                                             unsigned* count, std::uint64_t last_seen) {
   GPUSIM_NVML_DEVICE(device);
   if (count == nullptr) return kInvalidArgument;
+  if (device_entry(index).instances > 0) return nvml::kNotSupported;
   const auto shares = shares_of(index, last_seen);
   const auto needed = static_cast<unsigned>(shares.size());
   if (out == nullptr || *count < needed) {
@@ -189,6 +208,7 @@ GPUSIM_NVML nvmlDeviceGetProcessesUtilizationInfo(Handle* device, ProcessesUtili
   GPUSIM_NVML_DEVICE(device);
   if (out == nullptr) return kInvalidArgument;
   if (out->version != kListTag) return kArgumentVersionMismatch;
+  if (device_entry(index).instances > 0) return nvml::kNotSupported;
   const auto shares = shares_of(index, out->last_seen);
   const auto needed = static_cast<unsigned>(shares.size());
   if (needed == 0) {
@@ -205,124 +225,4 @@ GPUSIM_NVML nvmlDeviceGetProcessesUtilizationInfo(Handle* device, ProcessesUtili
     out->rows[i] = {share.timestamp, share.pid, share.sm, share.sm / 2, 0, 0, 0, 0};
   }
   return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetAccountingMode(Handle* device, int* out) {
-  GPUSIM_NVML_DEVICE(device);
-  if (out == nullptr) return kInvalidArgument;
-  *out = (device_entry(index).flags.load() & kAccounting) != 0 ? 1 : 0;
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceSetAccountingMode(Handle* device, int mode) {
-  GPUSIM_NVML_DEVICE(device);
-  if (::geteuid() != 0) return kNoPermission;
-  std::atomic<std::uint32_t>& flags = session().state().devices[index].flags;
-  if (mode != 0) {
-    flags.fetch_or(kAccounting);
-  } else {
-    flags.fetch_and(~kAccounting);
-  }
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetAccountingBufferSize(Handle* device, unsigned* out) {
-  GPUSIM_NVML_DEVICE(device);
-  if (out == nullptr) return kInvalidArgument;
-  *out = kMaxAccounted;
-  return nvml::kSuccess;
-}
-
-namespace {
-
-struct Account {
-  std::uint64_t number = 0;
-  std::uint64_t pid = 0, started_at = 0, ended_at = 0, busy_ns = 0, peak_bytes = 0;
-};
-
-/// The complete entries, oldest first.
-std::vector<Account> accounts_of(unsigned index) {
-  session().sweep(index);
-  const std::uint64_t end =
-      session().look(index, [](const DeviceValue& device) { return device.accounted; });
-  std::vector<Account> found;
-  for (std::uint64_t n = end > kMaxAccounted ? end - kMaxAccounted : 0; n < end; ++n) {
-    const AccountingEntry& entry = session().state().accounting[index][n % kMaxAccounted];
-    if (entry.number.load() != n) continue;
-    const Account account = {n,
-                             entry.pid.load(),
-                             entry.started_at.load(),
-                             entry.ended_at.load(),
-                             entry.busy_ns.load(),
-                             entry.peak_bytes.load()};
-    if (entry.number.load() == n) found.push_back(account);
-  }
-  return found;
-}
-
-std::uint64_t civil_us(std::uint64_t monotonic) {
-  return static_cast<std::uint64_t>(static_cast<std::int64_t>(monotonic / 1000) +
-                                    civil_offset_us());
-}
-
-unsigned percent(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0 : static_cast<unsigned>(std::min<std::uint64_t>(100, part * 100 / whole));
-}
-
-bool find_running(unsigned index, unsigned pid, AccountingStats& stats) {
-  const std::uint64_t now = monotonic_ns();
-  for (const LiveRow& row : session().sweep(index)) {
-    if (static_cast<unsigned>(row.pid) != pid) continue;
-    const ContextValue& context = row.context;
-    stats.gpu_percent = percent(context.busy_ns, now - context.created_at);
-    stats.memory_percent = stats.gpu_percent / 2;
-    stats.peak_bytes = context.peak_bytes;
-    stats.start_us = civil_us(context.created_at);
-    stats.running = 1;
-    return true;
-  }
-  return false;
-}
-
-}  // namespace
-
-GPUSIM_NVML nvmlDeviceGetAccountingPids(Handle* device, unsigned* count, unsigned* pids) {
-  GPUSIM_NVML_DEVICE(device);
-  if (count == nullptr) return kInvalidArgument;
-  if ((device_entry(index).flags.load() & kAccounting) == 0) return nvml::kNotSupported;
-  std::vector<unsigned> found;
-  for (const Account& account : accounts_of(index)) {
-    found.push_back(static_cast<unsigned>(account.pid));
-  }
-  for (const LiveRow& row : session().sweep(index)) {
-    if (row.pid > 0) found.push_back(static_cast<unsigned>(row.pid));
-  }
-  const auto needed = static_cast<unsigned>(found.size());
-  if (needed > *count || (pids == nullptr && needed > 0)) {
-    *count = needed;
-    return kInsufficientSize;
-  }
-  *count = needed;
-  std::copy(found.begin(), found.end(), pids);
-  return nvml::kSuccess;
-}
-
-GPUSIM_NVML nvmlDeviceGetAccountingStats(Handle* device, unsigned pid, AccountingStats* out) {
-  GPUSIM_NVML_DEVICE(device);
-  if (out == nullptr) return kInvalidArgument;
-  if ((device_entry(index).flags.load() & kAccounting) == 0) return nvml::kNotSupported;
-  *out = {};
-  if (find_running(index, pid, *out)) return nvml::kSuccess;
-  bool found = false;
-  for (const Account& account : accounts_of(index)) {
-    if (account.pid != pid) continue;
-    const std::uint64_t lifetime = account.ended_at - account.started_at;
-    out->gpu_percent = percent(account.busy_ns, lifetime);
-    out->memory_percent = out->gpu_percent / 2;
-    out->peak_bytes = account.peak_bytes;
-    out->time_ms = lifetime / 1'000'000;
-    out->start_us = civil_us(account.started_at);
-    found = true;
-  }
-  return found ? nvml::kSuccess : nvml::kNotFound;
 }

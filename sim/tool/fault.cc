@@ -1,6 +1,3 @@
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -106,13 +103,46 @@ Result<void> set_return_delay(Session& session, const Scope& scope, std::uint64_
   });
 }
 
-Result<void> set_rate(Session& session, const Scope& scope, std::uint32_t permille) {
+namespace {
+
+/// Under the ToolLock.
+void raise_event(Session& session, unsigned index, std::uint64_t type, unsigned xid) {
+  Header& header = session.state().header;
+  const std::uint64_t number = header.events.load();
+  EventEntry& entry = session.state().events[number % kMaxEvents];
+  entry.number.store(kNever);
+  entry.device.store(index);
+  entry.xid.store(xid);
+  entry.type.store(type);
+  entry.number.store(number);
+  header.events.store(number + 1);
+  header.event_word.fetch_add(1);
+  wake_word(header.event_word);
+}
+
+// NVML's event types.
+constexpr std::uint64_t kEccCorrected = 0x1;
+constexpr std::uint64_t kEccUncorrected = 0x2;
+constexpr std::uint64_t kXid = 0x8;
+constexpr std::uint64_t kClock = 0x10;
+constexpr std::uint64_t kUnavailable = 0x4000;
+constexpr std::uint64_t kRecovery = 0x8000;
+
+}  // namespace
+
+Result<void> set_rate(Session& session, const Scope& scope, std::uint32_t permille,
+                      unsigned reason) {
+  const ToolLock lock(session);
   return for_devices(session, scope, [&](unsigned index) {
     session.change(index, [&](DeviceValue& device) {
       device.rate_permille = permille;
       return 0;
     });
     session.state().devices[index].flags.fetch_or(kThrottled);
+    auto& held = session.state().health[index].held_down[reason];
+    const std::uint64_t sum = held.load();
+    if ((sum & kHolding) == 0) held.store(kHolding | (monotonic_ns() - sum));
+    raise_event(session, index, kClock, 0);
     session.wake_device(index);
   });
 }
@@ -136,7 +166,7 @@ Result<void> set_stride(Session& session, unsigned stride) {
 }
 
 Result<void> add_foreign_rows(Session& session, const Scope& scope, std::uint64_t first_pid,
-                              unsigned count, std::uint64_t bytes_each) {
+                              unsigned count, std::uint64_t bytes_each, std::uint32_t instance) {
   const ToolLock lock(session);
   bool full = false;
   const auto done = for_devices(session, scope, [&](unsigned index) {
@@ -149,7 +179,7 @@ Result<void> add_foreign_rows(Session& session, const Scope& scope, std::uint64_
     const ForeignRow* from = session.state().foreign[index][which];
     ForeignRow* to = session.state().foreign[index][which ^ 1];
     std::copy(from, from + rows, to);
-    for (unsigned i = 0; i < count; ++i) to[rows + i] = {first_pid + i, bytes_each};
+    for (unsigned i = 0; i < count; ++i) to[rows + i] = {first_pid + i, bytes_each, instance};
     device.foreign_head.store(((head >> 20) + 1) << 20 | (which ^ 1) << 16 | (rows + count),
                               std::memory_order_release);
     session.change(index, [&](DeviceValue& value) {
@@ -179,40 +209,90 @@ std::string command_of(int pid) {
   return *text;
 }
 
-Result<void> write_kernel_line(const std::string& path, unsigned bus, unsigned xid, int pid) {
-  char line[200];
-  const std::string who = pid == 0 ? "'<unknown>'" : std::to_string(pid);
-  const std::string name = pid == 0 ? "<unknown>" : command_of(pid);
-  std::snprintf(line, sizeof line,
-                "NVRM: Xid (PCI:0000:%02x:00): %u, pid=%s, name=%s, Ch 00000008\n", bus, xid,
-                who.c_str(), name.c_str());
-  auto file = os::Fd::open(path, O_WRONLY | O_APPEND | O_CREAT, 0644);
-  if (!file) return fail(file.error());
-  return os::write_all(*file, std::string_view(line), path);
+/// Calls change(index) for each device in scope until one fails, under the ToolLock.
+template <class Change>
+Result<void> one_by_one(Session& session, const Scope& scope, Change change) {
+  const ToolLock lock(session);
+  Result<void> result;
+  GPUWARD_TRY(for_devices(session, scope, [&](unsigned index) {
+    if (result) result = change(index);
+  }));
+  return result;
 }
 
 }  // namespace
 
-Result<void> raise_xid(Session& session, const Scope& scope, unsigned xid,
-                       const std::string& kmsg) {
-  const ToolLock lock(session);
-  Result<void> written;
-  const auto done = for_devices(session, scope, [&](unsigned index) {
-    Header& header = session.state().header;
-    const std::uint64_t number = header.events.load();
-    EventEntry& entry = session.state().events[number % kMaxEvents];
-    entry.number.store(kNever);
-    entry.device.store(index);
-    entry.xid.store(xid);
-    entry.number.store(number);
-    header.events.store(number + 1);
-    header.event_word.fetch_add(1);
-    wake_word(header.event_word);
-    if (kmsg.empty() || !written) return;
-    written = write_kernel_line(kmsg, session.state().devices[index].pci_bus, xid, scope.pid);
+Result<void> raise_xid(Session& session, const Scope& scope, XidLine line, const KernelLog& log) {
+  line.pid = scope.pid;
+  if (scope.pid != 0) line.process = command_of(scope.pid);
+  return one_by_one(session, scope, [&](unsigned index) {
+    raise_event(session, index, kXid, line.xid);
+    line.pci_bus = session.state().devices[index].pci_bus;
+    return append(session, log, xid_text(line));
   });
-  if (!done) return done;
-  return written;
+}
+
+Result<void> fall_off_the_bus(Session& session, const Scope& scope, const KernelLog& log) {
+  return one_by_one(session, scope, [&](unsigned index) {
+    DeviceEntry& device = session.state().devices[index];
+    device.flags.fetch_or(kOffTheBus);
+    session.wake_device(index);
+    raise_event(session, index, kUnavailable, 0);
+    return append(session, log, fallen_off_text(device.pci_bus));
+  });
+}
+
+Result<void> set_recovery_action(Session& session, const Scope& scope, unsigned action,
+                                 const KernelLog& log) {
+  return one_by_one(session, scope, [&](unsigned index) {
+    const auto before = static_cast<unsigned>(
+        session.state().health[index].recovery_action.exchange(static_cast<std::int32_t>(action)));
+    raise_event(session, index, kRecovery, 0);
+    XidLine line;
+    line.pci_bus = session.state().devices[index].pci_bus;
+    line.xid = 154;
+    line.tail = recovery_tail(before, action);
+    return append(session, log, xid_text(line));
+  });
+}
+
+Result<void> change_health(Session& session, const Scope& scope, const HealthChange& change) {
+  const auto set = [](auto& sensor, const auto& value) {
+    if (value) sensor.store(*value);
+  };
+  return one_by_one(session, scope, [&](unsigned index) -> Result<void> {
+    HealthEntry& health = session.state().health[index];
+    set(health.temperature, change.temperature);
+    set(health.memory_temperature, change.memory_temperature);
+    set(health.power_mw, change.power_mw);
+    set(health.pcie_width, change.pcie_width);
+    set(health.pcie_generation, change.pcie_generation);
+    health.ecc_corrected.fetch_add(change.ecc_corrected);
+    health.ecc_uncorrected.fetch_add(change.ecc_uncorrected);
+    health.rows_corrected.fetch_add(change.rows_corrected);
+    health.rows_uncorrected.fetch_add(change.rows_uncorrected);
+    health.pages_single.fetch_add(change.pages_single);
+    health.pages_double.fetch_add(change.pages_double);
+    health.pcie_correctable.fetch_add(change.pcie_correctable);
+    health.pcie_non_fatal.fetch_add(change.pcie_non_fatal);
+    health.pcie_fatal.fetch_add(change.pcie_fatal);
+    if (change.rows_pending) health.rows_pending.store(1);
+    if (change.rows_failed) health.rows_failed.store(1);
+    if (change.pages_pending) health.pages_pending.store(1);
+    if (change.persistence_off) health.persistence.store(0);
+    if (change.ecc_corrected > 0) raise_event(session, index, kEccCorrected, 0);
+    if (change.ecc_uncorrected > 0) raise_event(session, index, kEccUncorrected, 0);
+    return {};
+  });
+}
+
+Result<void> lose_device_files(Session& session, const Scope& scope) {
+  CallFault fault;
+  fault.function = "nvml*";
+  fault.code = 999;
+  GPUWARD_TRY(add_call_fault(session, scope, fault));
+  fault.function = "cuInit";
+  return add_call_fault(session, scope, fault);
 }
 
 Result<void> heal(Session& session) {
@@ -225,6 +305,7 @@ Result<void> heal(Session& session) {
   for (unsigned index = 0; index < session.device_count(); ++index) {
     DeviceEntry& device = state.devices[index];
     device.flags.fetch_and(~(kOffTheBus | kResetRequired | kThrottled));
+    reset_health(state.health[index]);
     const std::uint64_t head = device.foreign_head.load();
     device.foreign_head.store(((head >> 20) + 1) << 20 | (head & 0x10000));
     session.change(index, [&](DeviceValue& value) {

@@ -112,6 +112,7 @@ void put_context(Json& json, Session& session, const Card& card, const ContextVa
   if (pid == 0 && (context.flags & kRowless) == 0) session.is_alive(context.slot, &pid);
   json.put_signed("pid", pid);
   json.put("slot", context.slot);
+  json.put("instance", context.instance);
   json.put("state", state_of(session, context));
   json.put("memory_bytes", context.memory_bytes);
   json.put("host_bytes", context.host_bytes);
@@ -135,6 +136,10 @@ void put_card(Json& json, Session& session, unsigned index) {
   json.put("memory_free_bytes", free_bytes(card.value));
   json.put("foreign_bytes", card.value.foreign_bytes);
   json.put("phantom_bytes", card.value.phantom_bytes);
+  json.put("mig_instances", device.instances);
+  const HealthEntry& health = session.state().health[index];
+  json.put("ecc_uncorrected", health.ecc_uncorrected.load());
+  json.put_signed("recovery_action", health.recovery_action.load());
   json.put("busy_percent", card.busy);
   json.put("busy_ns", card.value.busy_ns);
   json.put("rate_permille", card.value.rate_permille);

@@ -66,7 +66,7 @@ TEST(DeviceModel, TurnsEndWithinOneRoundOfEachOther) {
 TEST(DeviceModel, UnderMpsSmallDemandsOverlapAndLargeOnesShare) {
   for (const std::uint32_t demand : {250U, 1000U}) {
     auto device = make_device();
-    device->mps = 1;
+    device->sharing = kMps;
     const std::uint64_t start = device->now;
     for (std::uint32_t slot = 0; slot < 4; ++slot) {
       add_work(*device, slot, 340 * kMs).demand_permille = demand;

@@ -144,8 +144,15 @@ TEST(Reader, AnXidReachesEventSetsAndTheKernelLog) {
   const std::string pid = std::to_string(reader->pid());
   ASSERT_EQ(world.gpusim({"fault", "xid", "31", "--pid", pid, "--kmsg", log}), 0);
   EXPECT_EQ(reader->line(), "event 0 xid 31");
-  EXPECT_EQ(os::read_file(log).value_or(""),
-            "NVRM: Xid (PCI:0000:10:00): 31, pid=" + pid + ", name=sim_reader, Ch 00000008\n");
+  ASSERT_EQ(world.gpusim({"fault", "xid", "45", "--pid", pid, "--kmsg", log, "--plain"}), 0);
+  const std::string text = os::read_file(log).value_or("");
+  const std::string head = "NVRM: Xid (PCI:0000:10:00): ";
+  EXPECT_EQ(text.substr(0, 4), "4,0,") << text;
+  EXPECT_NE(text.find(",-;" + head + "31, pid=" + pid + ", name=sim_reader, Ch 00000008, intr"),
+            std::string::npos)
+      << text;
+  EXPECT_EQ(text.substr(text.find('\n') + 1),
+            head + "45, pid=" + pid + ", name=sim_reader, Ch 00000008\n");
 }
 
 }  // namespace

@@ -41,6 +41,10 @@ struct Driver {
   int (*synchronize)() = need<int()>("cuCtxSynchronize");
   int (*alloc)(std::uint64_t*,
                std::size_t) = need<int(std::uint64_t*, std::size_t)>("cuMemAlloc_v2");
+  int (*copy_in)(std::uint64_t, const void*, std::size_t) =
+      need<int(std::uint64_t, const void*, std::size_t)>("cuMemcpyHtoD_v2");
+  int (*copy_out)(void*, std::uint64_t,
+                  std::size_t) = need<int(void*, std::uint64_t, std::size_t)>("cuMemcpyDtoH_v2");
   int (*free)(std::uint64_t) = need<int(std::uint64_t)>("cuMemFree_v2");
   int (*load)(void**, const void*) = need<int(void**, const void*)>("cuModuleLoadData");
   int (*function)(void**, void*,
@@ -254,6 +258,12 @@ int hold(std::size_t bytes) {
     }
     if (verb == "alloc") code = driver->alloc(&address, number);
     if (verb == "launch") code = launch(number);
+    // So many bytes to the card, and half of them back.
+    if (verb == "trip") {
+      std::vector<char> data(number);
+      code = driver->copy_in(address, data.data(), number);
+      if (code == 0) code = driver->copy_out(data.data(), address, number / 2);
+    }
     if (verb == "sync") code = driver->synchronize();
     if (verb == "fork") {
       const pid_t child = ::fork();

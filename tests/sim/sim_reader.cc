@@ -2,7 +2,14 @@
 // usage: sim_reader names        every name that known readers look for: "NAME CODE" a line,
 //                                CODE -1 when it is missing
 //        sim_reader watch        obeys "name", "rows", "rows2", "rows1", "details", "xid", "init",
-//                                "accounting PID": prints what it got
+//                                "accounting PID": prints what it got; also
+//                                "get NAME NUMBER...": "CODE VALUE" of a call with one result
+//                                "text NAME": "CODE TEXT"
+//                                "fields ID...": "CODE: ID=CODE/VALUE, ..." of one batch
+//                                "gpm MS ID...": the same of two samples so far apart
+//                                "mig N", "card": which handle the others use, by its code
+//                                "near N": "CODE LEVEL" of what it has in common with card N
+//                                "instances": "CODE: PID GPU-INSTANCE COMPUTE-INSTANCE, ..."
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -10,7 +17,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -184,6 +193,128 @@ void print_rows(const char* name, std::size_t stride) {
   std::printf("\n");
 }
 
+std::vector<std::string> words_of(const std::string& line) {
+  std::istringstream stream(line);
+  std::vector<std::string> words;
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
+std::uint64_t result() {
+  std::uint64_t value = 0;
+  std::memcpy(&value, out[0], sizeof value);
+  return value;
+}
+
+void get(const std::vector<std::string>& words) {
+  std::memset(out, 0, sizeof out);
+  void* numbers[3] = {out[0], out[1], out[2]};
+  for (std::size_t i = 2; i < words.size() && i < 4; ++i) {
+    numbers[i - 2] = number(std::strtoul(words[i].c_str(), nullptr, 0));
+    numbers[i - 1] = out[0];
+  }
+  const int code = call(words[1].c_str(), device, numbers[0], numbers[1], numbers[2]);
+  std::printf("%d %llu\n", code, static_cast<unsigned long long>(result()));
+}
+
+void print_fields(const std::vector<std::string>& words) {
+  std::memset(out, 0, sizeof out);
+  const std::size_t count = words.size() - 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto id = static_cast<std::uint32_t>(std::strtoul(words[i + 1].c_str(), nullptr, 10));
+    std::memcpy(out[0] + i * 40, &id, sizeof id);
+  }
+  std::printf("%d:", call("nvmlDeviceGetFieldValues", device, number(count), out[0]));
+  for (std::size_t i = 0; i < count; ++i) {
+    int code = 0;
+    std::uint64_t value = 0;
+    std::memcpy(&code, out[0] + i * 40 + 28, sizeof code);
+    std::memcpy(&value, out[0] + i * 40 + 32, sizeof value);
+    std::printf(" %s=%d/%llu,", words[i + 1].c_str(), code, static_cast<unsigned long long>(value));
+  }
+  std::printf("\n");
+}
+
+void print_gpm(const std::vector<std::string>& words) {
+  void* samples[2] = {};
+  for (void*& sample : samples) call("nvmlGpmSampleAlloc", place(sample));
+  int code = call("nvmlGpmSampleGet", device, samples[0]);
+  ::usleep(static_cast<useconds_t>(std::strtoul(words[1].c_str(), nullptr, 10)) * 1000);
+  if (code == 0) code = call("nvmlGpmSampleGet", device, samples[1]);
+  std::memset(out, 0, sizeof out);
+  const std::uint32_t head[2] = {1, static_cast<std::uint32_t>(words.size() - 2)};
+  std::memcpy(out[0], head, sizeof head);
+  std::memcpy(out[0] + 8, samples, sizeof samples);
+  for (std::size_t i = 2; i < words.size(); ++i) {
+    const auto id = static_cast<std::uint32_t>(std::strtoul(words[i].c_str(), nullptr, 10));
+    std::memcpy(out[0] + 24 + (i - 2) * 40, &id, sizeof id);
+  }
+  if (code == 0) code = call("nvmlGpmMetricsGet", out[0]);
+  std::printf("%d:", code);
+  for (std::size_t i = 2; code == 0 && i < words.size(); ++i) {
+    int metric_code = 0;
+    double value = 0;
+    std::memcpy(&metric_code, out[0] + 24 + (i - 2) * 40 + 4, sizeof metric_code);
+    std::memcpy(&value, out[0] + 24 + (i - 2) * 40 + 8, sizeof value);
+    std::printf(" %s=%d/%.0f,", words[i].c_str(), metric_code, value);
+  }
+  std::printf("\n");
+  for (void* sample : samples) call("nvmlGpmSampleFree", sample);
+}
+
+void print_instances() {
+  std::memset(out, 0, sizeof out);
+  std::uint32_t count = 200;
+  const int code = call("nvmlDeviceGetComputeRunningProcesses_v3", device, &count, out[0]);
+  std::printf("%d:", code);
+  for (std::uint32_t i = 0; code == 0 && i < count; ++i) {
+    std::uint32_t row[6];
+    std::memcpy(row, out[0] + i * 24, sizeof row);
+    std::printf(" %u %d %d,", row[0], static_cast<int>(row[4]), static_cast<int>(row[5]));
+  }
+  std::printf("\n");
+}
+
+/// @return false when it knows no such request.
+bool answer(const std::string& line) {
+  static void* card = nullptr;
+  const auto words = words_of(line);
+  if (words.empty()) return false;
+  if (words[0] == "get") {
+    get(words);
+  } else if (words[0] == "text") {
+    std::memset(out, 0, sizeof out);
+    const int code = call(words[1].c_str(), device, out[0], number(96));
+    std::printf("%d %s\n", code, out[0]);
+  } else if (words[0] == "fields") {
+    print_fields(words);
+  } else if (words[0] == "gpm") {
+    print_gpm(words);
+  } else if (words[0] == "near") {
+    void* other = nullptr;
+    const std::uintptr_t which = std::strtoul(words[1].c_str(), nullptr, 10);
+    std::memset(out, 0, sizeof out);
+    call("nvmlDeviceGetHandleByIndex_v2", number(which), place(other));
+    const int code = call("nvmlDeviceGetTopologyCommonAncestor", device, other, out[0]);
+    std::printf("%d %llu\n", code, static_cast<unsigned long long>(result()));
+  } else if (words[0] == "instances") {
+    print_instances();
+  } else if (words[0] == "mig") {
+    if (card == nullptr) card = device;
+    const std::uintptr_t which = std::strtoul(words[1].c_str(), nullptr, 10);
+    void* found = nullptr;
+    const int code = call("nvmlDeviceGetMigDeviceHandleByIndex", card, number(which), place(found));
+    if (code == 0) device = found;
+    std::printf("%d\n", code);
+  } else if (words[0] == "card") {
+    const int code = call("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", device, place(device));
+    std::printf("%d\n", code);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 int watch() {
   void* set = nullptr;
   for (;;) {
@@ -197,15 +328,24 @@ int watch() {
     } else if (line.starts_with("rows")) {
       const std::size_t stride = std::strtoul(line.c_str() + 5, nullptr, 10);
       print_rows("nvmlDeviceGetComputeRunningProcesses_v3", stride);
-    } else if (line == "listen") {
+    } else if (line == "listen" || line == "listen all") {
       call("nvmlEventSetCreate", place(set));
-      std::printf("code %d\n", call("nvmlDeviceRegisterEvents", device, number(8), set));
+      std::memset(out, 0, sizeof out);
+      call("nvmlDeviceGetSupportedEventTypes", device, out[0]);
+      const std::uintptr_t mask = line == "listen" ? 8 : result();
+      std::printf("code %d\n", call("nvmlDeviceRegisterEvents", device, number(mask), set));
     } else if (line == "event") {
       std::memset(out, 0, sizeof out);
       const int code = call("nvmlEventSetWait_v2", set, out[0], number(5000));
       std::uint64_t data = 0;
+      std::uint64_t type = 0;
+      std::memcpy(&type, out[0] + 8, sizeof type);
       std::memcpy(&data, out[0] + 16, sizeof data);
-      std::printf("event %d xid %llu\n", code, static_cast<unsigned long long>(data));
+      if (code == 0 && type != 8) {
+        std::printf("event %d type %#llx\n", code, static_cast<unsigned long long>(type));
+      } else {
+        std::printf("event %d xid %llu\n", code, static_cast<unsigned long long>(data));
+      }
     } else if (line.starts_with("accounting ")) {
       std::memset(out, 0, sizeof out);
       const std::uintptr_t pid = std::strtoul(line.c_str() + 11, nullptr, 10);
@@ -213,7 +353,7 @@ int watch() {
       std::uint64_t peak = 0;
       std::memcpy(&peak, out[0] + 8, sizeof peak);
       std::printf("accounting %d peak %llu\n", code, static_cast<unsigned long long>(peak));
-    } else {
+    } else if (!answer(line)) {
       std::printf("what?\n");
     }
     std::fflush(stdout);
