@@ -129,6 +129,7 @@ Open Session::open(const std::string& path) {
     state_ = nullptr;
     fd_ = -1;
     slot_ = kMaxSlots;
+    recent_.clear();
   }
   if (state_ == nullptr) {
     if (const Open status = map_file(path); status != Open::kOk) return status;
@@ -205,19 +206,16 @@ bool Session::claim(unsigned slot) {
 }
 
 Open Session::attach() {
-  {
-    const std::lock_guard guard(mutex_);
-    if (is_attached()) return Open::kOk;
-    // First those that were left in order, then those whose owners died unnoticed.
-    for (const bool any : {false, true}) {
-      for (unsigned slot = 0; slot < kMaxSlots && !is_attached(); ++slot) {
-        if (any || (state_->slots[slot].owner.load() & 1) == 0) claim(slot);
-      }
+  const std::lock_guard guard(mutex_);
+  if (is_attached()) return Open::kOk;
+  // First those that were left in order, then those whose owners died unnoticed.
+  for (const bool any : {false, true}) {
+    for (unsigned slot = 0; slot < kMaxSlots && !is_attached(); ++slot) {
+      if (any || (state_->slots[slot].owner.load() & 1) == 0) claim(slot);
     }
-    if (!is_attached()) return Open::kFull;
   }
-  for (unsigned device = 0; device < device_count(); ++device) sweep(device);
-  return Open::kOk;
+  // What dead processes left is found by whoever looks at its device or finds it full.
+  return is_attached() ? Open::kOk : Open::kFull;
 }
 
 bool Session::owns_slot() const {
@@ -322,7 +320,21 @@ std::vector<LiveRow> Session::sweep(unsigned device) {
     }
   }
   if (!gone.empty()) end(device, gone);
+  const std::lock_guard guard(recent_mutex_);
+  recent_.resize(kMaxDevices);
+  recent_[device] = {monotonic_ns(), rows};
   return rows;
+}
+
+std::vector<LiveRow> Session::sweep_recent(unsigned device) {
+  constexpr std::uint64_t kFresh = 20'000'000;
+  {
+    const std::lock_guard guard(recent_mutex_);
+    if (device < recent_.size() && recent_[device].at + kFresh > monotonic_ns()) {
+      return recent_[device].rows;
+    }
+  }
+  return sweep(device);
 }
 
 void Session::end(unsigned device, const std::vector<ContextValue>& gone) {

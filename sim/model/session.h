@@ -89,6 +89,10 @@ class Session {
   /// Ends what dead processes left on @p device and tells those who wait.
   /// @return the contexts that have a row, with the pid as seen from here.
   std::vector<LiveRow> sweep(unsigned device);
+  /// The same, or what a sweep at most 20 ms ago found: asking the kernel whether a process lives
+  /// costs 5 us and more where thousands are attached, and a monitor asks several things about a
+  /// card at a time. Not for lists of processes, which say that somebody lives.
+  std::vector<LiveRow> sweep_recent(unsigned device);
   /// Looks after one other context of @p device, at most every 10 ms: what every change does.
   void sweep_a_little(unsigned device, std::uint64_t now);
 
@@ -132,6 +136,12 @@ class Session {
   std::uint32_t generation_ = 0;
   std::atomic<std::uint64_t> next_sweep_{0};
   std::atomic<std::uint32_t> sweep_at_{0};
+  struct Recent {
+    std::uint64_t at = 0;
+    std::vector<LiveRow> rows;
+  };
+  std::mutex recent_mutex_;
+  std::vector<Recent> recent_;  ///< per device
   DeviceValue scratch_;
 };
 

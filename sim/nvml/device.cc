@@ -143,7 +143,7 @@ GPUSIM_NVML nvmlDeviceGetArchitecture(Handle* device, unsigned* out) {
 GPUSIM_NVML nvmlDeviceGetMemoryInfo(Handle* device, Memory* out) {
   GPUSIM_NVML_INSTANCE(device);
   if (out == nullptr) return kInvalidArgument;
-  session().sweep(index);
+  session().sweep_recent(index);
   session().look(index, [&](const DeviceValue& value) {
     const bool whole = instance == kNoInstance;
     const std::uint64_t total = whole ? value.total_bytes : room_bytes(value);
@@ -158,7 +158,7 @@ GPUSIM_NVML nvmlDeviceGetMemoryInfo_v2(Handle* device, MemoryV2* out) {
   GPUSIM_NVML_INSTANCE(device);
   if (out == nullptr) return kInvalidArgument;
   if (out->version != kMemoryV2Tag) return kArgumentVersionMismatch;
-  session().sweep(index);
+  session().sweep_recent(index);
   session().look(index, [&](const DeviceValue& value) {
     if (instance != kNoInstance) {
       out->total = room_bytes(value);

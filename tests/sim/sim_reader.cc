@@ -8,9 +8,11 @@
 //                                "fields ID...": "CODE: ID=CODE/VALUE, ..." of one batch
 //                                "gpm MS ID...": the same of two samples so far apart
 //                                "mig N", "card": which handle the others use, by its code
+//                                "everything": what one look at all cards finds and takes
 //                                "near N": "CODE LEVEL" of what it has in common with card N
 //                                "instances": "CODE: PID GPU-INSTANCE COMPUTE-INSTANCE, ..."
 #include <dlfcn.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -275,6 +277,44 @@ void print_instances() {
   std::printf("\n");
 }
 
+std::uint64_t now_us() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1000;
+}
+
+/// Looks at every card once, as a monitor does each second.
+void print_everything() {
+  std::uint32_t cards = 0;
+  call("nvmlDeviceGetCount_v2", &cards);
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t lists_us = 0;
+  std::uint64_t memory_us = 0;
+  for (std::uint32_t i = 0; i < cards; ++i) {
+    void* card = nullptr;
+    call("nvmlDeviceGetHandleByIndex_v2", number(i), place(card));
+    const std::uint64_t begin = now_us();
+    std::uint32_t count = 256;
+    if (call("nvmlDeviceGetComputeRunningProcesses_v3", card, &count, out[0]) == 0) rows += count;
+    const std::uint64_t listed = now_us();
+    const std::uint32_t memory_tag = 0x02000028;
+    std::memcpy(out[3], &memory_tag, sizeof memory_tag);
+    std::uint64_t used = 0;
+    if (call("nvmlDeviceGetMemoryInfo_v2", card, out[3]) == 0) {
+      std::memcpy(&used, out[3] + 32, sizeof used);
+    }
+    bytes += used;
+    lists_us += listed - begin;
+    memory_us += now_us() - listed;
+  }
+  std::printf("cards %u rows %llu bytes %llu lists_us %llu memory_us %llu\n", cards,
+              static_cast<unsigned long long>(rows), static_cast<unsigned long long>(bytes),
+              static_cast<unsigned long long>(lists_us),
+              static_cast<unsigned long long>(memory_us));
+}
+
 /// @return false when it knows no such request.
 bool answer(const std::string& line) {
   static void* card = nullptr;
@@ -297,6 +337,8 @@ bool answer(const std::string& line) {
     call("nvmlDeviceGetHandleByIndex_v2", number(which), place(other));
     const int code = call("nvmlDeviceGetTopologyCommonAncestor", device, other, out[0]);
     std::printf("%d %llu\n", code, static_cast<unsigned long long>(result()));
+  } else if (words[0] == "everything") {
+    print_everything();
   } else if (words[0] == "instances") {
     print_instances();
   } else if (words[0] == "mig") {
