@@ -1,5 +1,6 @@
 #include "tool/fault_commands.h"
 
+#include <limits>
 #include <map>
 
 #include "tool/options.h"
@@ -74,7 +75,8 @@ CLI::App* FaultCommands::add(CLI::App* parent, const std::string& name, const st
   fault->add_option("--gpu", scope.gpu, "Only this card (default all)")
       ->check(CLI::Range(0, static_cast<int>(kMaxDevices) - 1));
   if (with_pid) {
-    fault->add_option("--pid", scope.pid, "Only this process")->check(CLI::PositiveNumber);
+    fault->add_option("--pid", scope.pid, "Only this process")
+        ->check(CLI::Range(1, std::numeric_limits<int>::max()));
   }
   fault->callback([this, action] { command.action = action; });
   return fault;
@@ -109,7 +111,7 @@ void FaultCommands::build_memory_faults(CLI::App* parent) {
                     return add_call_fault(session, request.scope, call);
                   });
   oom->add_option("--times", to.call.times, "So often (default always)")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1U, kAlways - 1));
   auto* delay = add(parent, "return-delay", "Memory of ended processes comes back later", false,
                     [](Session& session, const Request& request) {
                       return set_return_delay(session, request.scope, request.amount);
@@ -243,7 +245,8 @@ void FaultCommands::build_call_faults(CLI::App* parent) {
     return add_call_fault(session, request.scope, request.call);
   };
   const auto add_times = [&to](CLI::App* fault) {
-    fault->add_option("--times", to.times, "So often (default always)")->check(CLI::PositiveNumber);
+    fault->add_option("--times", to.times, "So often (default always)")
+        ->check(CLI::Range(1U, kAlways - 1));
   };
   const std::string names = "nvmlDeviceGetName, cuMemAlloc, nvml*, ...";
   auto* hang = add(parent, "hang", "Calls do not return until gpusim heal", true,

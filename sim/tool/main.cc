@@ -6,6 +6,7 @@
 #include "tool/commands.h"
 #include "tool/fault_commands.h"
 #include "tool/options.h"
+#include "tool/play.h"
 
 namespace gpuward::gpusim::tool {
 namespace {
@@ -20,6 +21,7 @@ class CommandLine {
   void build();
   void build_create();
   void build_hold();
+  void build_play();
   Result<void> open(bool for_change) { return open_state(session_, path_, for_change); }
 
   CLI::App app_{
@@ -31,6 +33,8 @@ class CommandLine {
   bool force_ = false;
   bool json_ = false;
   Hold hold_;
+  PlayOptions play_;
+  int exit_code_ = 0;
   FaultCommands faults_;
   Session session_;
   std::function<Result<void>()> action_;
@@ -56,6 +60,7 @@ void CommandLine::build() {
       ->callback([this] { action_ = [this] { return tool::destroy(path_); }; });
   faults_.add_to(&app_);
   build_hold();
+  build_play();
 }
 
 void CommandLine::build_create() {
@@ -124,6 +129,22 @@ void CommandLine::build_hold() {
   });
 }
 
+void CommandLine::build_play() {
+  auto* played = app_.add_subcommand("play", "Let a file of timed incidents happen");
+  played->add_option("file", play_.file, "See docs/gpusim.md")->required();
+  played->add_flag("--check", play_.check_only, "Only say what is wrong with it");
+  played->add_option("--kmsg", play_.kmsg, "Where its kernel lines go");
+  played->add_option("--name", play_.names, "NAME=PID: @NAME in the file is that process")
+      ->allow_extra_args(false);
+  played->footer("exit: as gpusim, 2 also when the file is wrong, 128 + n after signal n");
+  played->callback([this] {
+    action_ = [this]() -> Result<void> {
+      exit_code_ = play(session_, path_, play_);
+      return {};
+    };
+  });
+}
+
 int CommandLine::run(int argc, char** argv) {
   try {
     app_.parse(argc, argv);
@@ -137,7 +158,7 @@ int CommandLine::run(int argc, char** argv) {
     };
   }
   const auto done = action_();
-  if (done) return 0;
+  if (done) return exit_code_;
   std::fprintf(stderr, "gpusim: %s\n", done.error().message().c_str());
   return 1;
 }
