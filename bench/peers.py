@@ -207,14 +207,11 @@ class Monit(Peer):
         rc.write_text(f"set daemon 1\nset idfile {self.folder}/id\nset statefile {self.folder}/state\nset pidfile {self.folder}/m.pid\n"
                       f"set httpd unixsocket {self.folder}/s allow admin:monit\ncheck process x with pidfile {pid}\n"
                       f"  start program = \"{self.folder}/go\"\n  stop program = \"{self.folder}/end\"\n"
-                      + ("" if self.mains() else "  mode manual\n"))
+                      + ("" if self.mains() else "  onreboot nostart\n"))
         rc.chmod(0o700)
-        if not self.mains():
-            self.spawn(found(self.needs), "-I", "-c", str(rc))
-            wait_for(lambda: self.run(found(self.needs), "-c", str(rc), "status").returncode == 0)
-            self.run(found(self.needs), "-c", str(rc), "unmonitor", "x")
-            return
         self.spawn(found(self.needs), "-I", "-c", str(rc))
+        # Before its first look an order would be lost in it.
+        wait_for(lambda: "Initializing" not in self.run(found(self.needs), "-c", str(rc), "status", "x").stdout, 15)
 
     def ctl(self, word: str):
         self.run(found(self.needs), "-c", str(self.folder / "monitrc"), word, "x")
