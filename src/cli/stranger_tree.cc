@@ -89,13 +89,15 @@ bool StrangerTree::knows(const ProcessId& id) const {
 bool StrangerTree::add(os::Process process, Pid parent, unsigned depth) {
   if (!process.alive() || knows(process.id())) return false;
   auto command = os::read_command(process.pid(), 400);
-  members_.push_back({std::move(process), parent, depth, command ? std::move(*command) : ""});
+  members_.push_back({std::move(process), parent, depth, command ? std::move(*command) : "", {}});
+  if (rules_) members_.back().spared = why_not(members_.back(), *rules_);
   return true;
 }
 
 std::size_t StrangerTree::gather() {
   const std::size_t before = members_.size();
   for (std::size_t at = 0; at < members_.size(); ++at) {  // grows on the way
+    if (!members_[at].spared.empty()) continue;           // and so is what is below it
     const Pid parent = members_[at].process.pid();
     const unsigned depth = members_[at].depth + 1;
     (void)os::for_each_child(parent, [&](Pid pid) {
@@ -116,7 +118,8 @@ void StrangerTree::gather_session(Pid session) {
     auto process = os::Process::open(pid);
     const auto stat = os::read_stat(pid);
     const bool inside = process && stat && ::getsid(pid.number) == session.number;
-    if (inside && session_lives(session)) add(std::move(*process), stat->parent, 1);
+    if (inside && session_lives(session) && !is_below_spared(pid))
+      add(std::move(*process), stat->parent, 1);
   });
 }
 
@@ -127,50 +130,84 @@ bool StrangerTree::session_lives(Pid session) const {
   });
 }
 
-std::string StrangerTree::refusal(const std::function<std::string(Pid)>& owner_of) const {
-  const auto ours = ancestors_of_ours();
-  const std::string our_space = link_target("/proc/self/ns/pid");
-  const std::string our_groups = os::read_file("/proc/self/cgroup").value_or("");
+bool StrangerTree::is_below_spared(Pid pid) const {
+  std::vector<Pid> spared;
+  for (const Member& member : members_)
+    if (!member.spared.empty() && member.process.alive()) spared.push_back(member.process.pid());
+  return !spared.empty() && has_ancestor_in(pid, spared);
+}
+
+StrangerTree::Held StrangerTree::held(const os::TcpAddress& address) const {
+  const auto holders = os::holders_of(os::sockets_in_the_way(address));
+  const bool members = std::ranges::all_of(holders, [&](Pid pid) {
+    const auto process = os::Process::open(pid);
+    return !process || !process->alive() || knows(process->id());
+  });
+  if (!members) return Held::by_others;
+  const auto taken = os::port_taken(address);
+  const bool unseen = holders.empty() && (!taken || *taken);
+  if (unseen) return Held::by_others;
+  return holders.empty() ? Held::no : Held::by_members;
+}
+
+StrangerTree::Surroundings StrangerTree::Surroundings::read() {
+  return {ancestors_of_ours(), link_target("/proc/self/ns/pid"),
+          os::read_file("/proc/self/cgroup").value_or("")};
+}
+
+std::string StrangerTree::why_not(const Member& member, const Rules& rules) {
+  StrangerFacts facts;
+  facts.pid = member.process.pid();
+  facts.command = member.command.substr(0, 60);
+  facts.our_ancestor = rules.around.our_ancestors.contains(facts.pid);
+  if (const auto stat = os::read_stat(facts.pid)) facts.role = role_of(stat->name.view());
+  facts.kernel_thread = facts.pid == kKernelThreads || member.parent == kKernelThreads;
+  const std::string space = link_target(proc(facts.pid, "ns/pid"));
+  facts.seen = !space.empty();
+  facts.same_pid_namespace = space == rules.around.pid_namespace;
+  facts.container =
+      container_in(os::read_file(proc(facts.pid, "cgroup")).value_or(""), rules.around.cgroups);
+  facts.may_signal = member.process.signal(0).has_value();
+  facts.owner = (*rules.owner_of)(facts.pid);
+  auto why = why_not_ended(facts);
+  return member.process.alive() ? why : std::string();
+}
+
+std::string StrangerTree::refusal(const OwnerOf& owner_of) const {
+  const Rules rules{Surroundings::read(), &owner_of};
   for (const Member& member : members_) {
     if (!member.process.alive()) continue;
-    StrangerFacts facts;
-    facts.pid = member.process.pid();
-    facts.command = member.command.substr(0, 60);
-    facts.our_ancestor = ours.contains(facts.pid);
-    if (const auto stat = os::read_stat(facts.pid))
-      facts.manager = stat->name == "systemd" || stat->name == "init";
-    facts.kernel_thread = facts.pid == kKernelThreads || member.parent == kKernelThreads;
-    const std::string space = link_target(proc(facts.pid, "ns/pid"));
-    facts.seen = !space.empty();
-    facts.same_pid_namespace = space == our_space;
-    facts.container =
-        container_in(os::read_file(proc(facts.pid, "cgroup")).value_or(""), our_groups);
-    facts.may_signal = member.process.signal(0).has_value();
-    facts.owner = owner_of(facts.pid);
-    auto why = why_not_ended(facts);
-    if (!why.empty() && member.process.alive()) return why;
+    if (auto why = why_not(member, rules); !why.empty()) return why;
   }
   return {};
 }
 
-bool StrangerTree::any_alive() const {
-  return std::ranges::any_of(members_, [](const Member& m) { return m.process.alive(); });
+// Whoever was met between its fork and its exec is somebody else by now.
+void StrangerTree::judge_again() {
+  for (Member& member : members_)
+    if (member.spared.empty() && member.process.alive()) member.spared = why_not(member, *rules_);
+}
+
+const StrangerTree::Member* StrangerTree::first_to_end() const {
+  const auto at = std::ranges::find_if(
+      members_, [](const Member& m) { return m.spared.empty() && m.process.alive(); });
+  return at == members_.end() ? nullptr : &*at;
 }
 
 void StrangerTree::signal_all(int number) const {
-  for (const Member& member : members_) (void)member.process.signal(number);
+  for (const Member& member : members_)
+    if (member.spared.empty()) (void)member.process.signal(number);
 }
 
 // New ones hear TERM as they are found.
 bool StrangerTree::wait_until_gone(Instant deadline) {
   for (;;) {
     for (std::size_t fresh = gather(); fresh > 0; --fresh) {
-      const auto& process = members_[members_.size() - fresh].process;
-      (void)process.signal(SIGTERM);
+      const Member& member = members_[members_.size() - fresh];
+      if (member.spared.empty()) (void)member.process.signal(SIGTERM);
     }
-    const auto alive =
-        std::ranges::find_if(members_, [](const Member& m) { return m.process.alive(); });
-    if (alive == members_.end()) return gather() == 0;
+    const Member* alive = first_to_end();
+    if (alive == nullptr) return gather() == 0;
     const Instant now = os::now();
     if (now >= deadline) return false;
     pollfd item{alive->process.poll_fd(), POLLIN, 0};
@@ -178,28 +215,34 @@ bool StrangerTree::wait_until_gone(Instant deadline) {
   }
 }
 
-StrangerTree::Ended StrangerTree::end(std::chrono::milliseconds grace) {
+// Nothing stops forks but stopping the forkers first.
+void StrangerTree::kill_all() {
+  const Instant give_up = os::now() + kDeathWithin;
+  judge_again();
+  do {
+    do {
+      signal_all(SIGSTOP);
+    } while (gather() != 0 && os::now() < give_up);
+    signal_all(SIGKILL);
+    const Member* alive = first_to_end();
+    if (alive == nullptr) continue;
+    pollfd item{alive->process.poll_fd(), POLLIN, 0};
+    (void)::poll(&item, 1, os::poll_timeout(os::now() + kLookAgain));
+  } while (first_to_end() != nullptr && os::now() < give_up);
+}
+
+StrangerTree::Ended StrangerTree::end(std::chrono::milliseconds grace, const OwnerOf& owner_of) {
   const Instant began = os::now();
+  rules_ = Rules{Surroundings::read(), &owner_of};
   Ended ended;
   gather();
   signal_all(SIGTERM);
   signal_all(SIGCONT);  // a stopped process hears TERM only when it runs again
   if (!wait_until_gone(began + grace)) {
     ended.forced = true;
-    const Instant give_up = os::now() + kDeathWithin;
-    do {
-      // Nothing stops forks but stopping the forkers first.
-      do {
-        signal_all(SIGSTOP);
-      } while (gather() != 0);
-      signal_all(SIGKILL);
-      const auto alive =
-          std::ranges::find_if(members_, [](const Member& m) { return m.process.alive(); });
-      if (alive == members_.end()) continue;
-      pollfd item{alive->process.poll_fd(), POLLIN, 0};
-      (void)::poll(&item, 1, os::poll_timeout(os::now() + kLookAgain));
-    } while (any_alive() && os::now() < give_up);
+    kill_all();
   }
+  rules_.reset();
   for (const Member& member : members_)
     if (member.process.alive()) ended.survivors.push_back(&member);
   ended.count = members_.size() - ended.survivors.size();

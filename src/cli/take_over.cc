@@ -90,7 +90,9 @@ struct Case {
   StrangerTree tree;
   std::string refused;  // why nobody is ended; empty: they may be
   std::optional<Receipt> receipt;
-  std::string holder;  // who holds the port after the end
+  std::string holder;               // who holds the port after the end
+  std::vector<std::string> spared;  // of those found on the way: who was left alone, and why
+  bool free_by_now = false;         // before anybody was ended
 
   bool proven() const { return receipt && receipt->survivors.empty() && holder.empty(); }
 };
@@ -230,7 +232,7 @@ std::optional<std::vector<Case>> find_cases(const std::vector<ServiceModel>& mod
         return std::nullopt;
       }
       if (tree->empty()) continue;
-      Case item{model.name, text, model.grace, std::move(*tree), {}, {}, {}};
+      Case item{model.name, text, model.grace, std::move(*tree), {}, {}, {}, {}, false};
       item.refused = item.tree.refusal([&](Pid pid) { return owners.of(pid); });
       cases.push_back(std::move(item));
     }
@@ -277,17 +279,36 @@ bool is_free_and_stays(const os::TcpAddress& address, bool may_come_back) {
   return !may_come_back || !wait_while(address, false, kStaysFree);
 }
 
+// What was shown is what may be ended: a port that changed hands while the question stood, or while
+// others were ended, is somebody else's.
+std::string why_not_as_shown(Case& item, const os::TcpAddress& address) {
+  switch (item.tree.held(address)) {
+    case StrangerTree::Held::by_members:
+      return {};
+    case StrangerTree::Held::no:
+      item.free_by_now = true;
+      return {};
+    case StrangerTree::Held::by_others:
+      break;
+  }
+  return item.address + " is not held by those that were shown any more: look at it again";
+}
+
 void end(Case& item, const Owners& owners) {
+  const auto owner_of = [&](Pid pid) { return owners.of(pid); };
+  const auto address = os::parse_tcp_address(item.address);
   item.tree.gather();  // while the question stood
-  item.refused = item.tree.refusal([&](Pid pid) { return owners.of(pid); });
-  if (!item.refused.empty()) return;
-  const auto ended = item.tree.end(item.grace);
+  item.refused = why_not_as_shown(item, *address);
+  if (item.refused.empty() && !item.free_by_now) item.refused = item.tree.refusal(owner_of);
+  if (!item.refused.empty() || item.free_by_now) return;
+  const auto ended = item.tree.end(item.grace, owner_of);
   Receipt receipt;
   receipt.generation = 1;
   receipt.processes_ended = static_cast<std::uint32_t>(ended.count);
   receipt.forced = ended.forced;
   receipt.duration = std::chrono::duration_cast<std::chrono::microseconds>(ended.took);
   for (const auto* member : ended.survivors) {
+    if (!member->spared.empty()) item.spared.push_back(member->spared);
     Survivor survivor;
     survivor.pid = member->process.pid();
     if (const auto stat = os::read_stat(survivor.pid)) {
@@ -297,7 +318,6 @@ void end(Case& item, const Owners& owners) {
     survivor.wchan = os::read_wchan(survivor.pid);
     receipt.survivors.push_back(survivor);
   }
-  const auto address = os::parse_tcp_address(item.address);
   if (is_free_and_stays(*address, item.tree.may_come_back())) {
     receipt.ports_freed.push_back(address->port());
   } else {
@@ -313,9 +333,17 @@ void end(Case& item, const Owners& owners) {
 
 // @return the exit code that the end of @p item deserves.
 int tell_end(const Case& item, bool as_json) {
+  if (item.free_by_now) {
+    std::fprintf(stderr, "gpuward: %s: %s is free by now: nothing was ended\n",
+                 item.service.c_str(), item.address.c_str());
+    return kDone;
+  }
   if (!item.receipt) return kFailed;
   if (!as_json) print_receipt(stdout, item.service, *item.receipt, false);
   if (!item.receipt->survivors.empty()) print_survivors(item.service, *item.receipt);
+  for (const auto& why : item.spared)
+    std::fprintf(stderr, "gpuward: %s: left alone: %s\n", item.service.c_str(),
+                 printable(why).c_str());
   if (!item.holder.empty())
     std::fprintf(stderr, "gpuward: %s: not proven: %s is held by %s\n", item.service.c_str(),
                  item.address.c_str(), printable(item.holder).c_str());
@@ -349,6 +377,7 @@ std::string intent_of(const Case& item) {
 }
 
 std::string outcome_of(const Case& item) {
+  if (item.free_by_now) return "exit 0: nothing was ended, port free by now";
   if (!item.receipt) return "exit 1: " + item.refused;
   std::string text = "exit " + std::to_string(item.proven() ? kDone : kNotProven) + ": ended " +
                      std::to_string(item.receipt->processes_ended);

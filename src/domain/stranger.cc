@@ -40,6 +40,13 @@ std::string_view below_common(std::string_view path, std::string_view ours) {
 
 }  // namespace
 
+StrangerRole role_of(std::string_view name) {
+  if (name == "systemd" || name == "init") return StrangerRole::manager;
+  // OpenSSH splits itself: sshd, sshd-session, sshd-auth.
+  if (name == "sshd" || name.starts_with("sshd-") || name == "dropbear") return StrangerRole::door;
+  return StrangerRole::any;
+}
+
 std::string container_in(std::string_view theirs, std::string_view ours) {
   while (!theirs.empty()) {
     const auto line = take_line(theirs);
@@ -72,7 +79,10 @@ std::string why_not_ended(const StrangerFacts& facts) {
   const std::string it = "pid " + std::to_string(facts.pid.number) + " (" + facts.command + ") ";
   if (facts.pid.number == 1) return it + "is the first process of this system";
   if (facts.kernel_thread) return it + "is a part of the kernel";
-  if (facts.manager) return it + "is a service manager: stop the unit that listens there";
+  if (facts.role == StrangerRole::manager)
+    return it + "is a service manager: stop the unit that listens there";
+  if (facts.role == StrangerRole::door)
+    return it + "is what people come into this system through: end it by hand, if you must";
   if (facts.our_ancestor) return it + "is what this command was started from";
   if (!facts.owner.empty()) return it + "belongs to " + facts.owner;
   if (!facts.container.empty())

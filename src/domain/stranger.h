@@ -7,13 +7,23 @@
 
 namespace gpuward {
 
+/// What a process is for this machine, by its name: such a one is not ended, whatever it holds.
+enum class StrangerRole {
+  any,
+  manager,  ///< systemd or init, also a user's: it holds sockets for its services
+  door,     ///< people come in through it: sshd
+};
+
+/// @p name as in /proc/PID/stat.
+StrangerRole role_of(std::string_view name);
+
 /// What has to be known of a process that gpuward did not start before it may be ended on order.
 struct StrangerFacts {
   Pid pid;
   std::string command;
   bool our_ancestor = false;  ///< whoever asks was started by it, or is it
   bool kernel_thread = false;
-  bool manager = false;  ///< systemd or init, also a user's: it holds sockets for its services
+  StrangerRole role = StrangerRole::any;
   bool seen = true;  ///< could its namespaces be read
   bool same_pid_namespace = true;
   std::string container;  ///< container_in() of its cgroups

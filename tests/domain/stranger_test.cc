@@ -23,8 +23,11 @@ TEST(Stranger, IsEndedOnlyWhereNothingSpeaksAgainstIt) {
                "pid 1 (python app.py) is the first process of this system"},
            {[](StrangerFacts& f) { f.kernel_thread = true; },
             "pid 4711 (python app.py) is a part of the kernel"},
-           {[](StrangerFacts& f) { f.manager = true; },
+           {[](StrangerFacts& f) { f.role = StrangerRole::manager; },
             "pid 4711 (python app.py) is a service manager: stop the unit that listens there"},
+           {[](StrangerFacts& f) { f.role = StrangerRole::door; },
+            "pid 4711 (python app.py) is what people come into this system through: end it by "
+            "hand, if you must"},
            {[](StrangerFacts& f) { f.our_ancestor = true; },
             "pid 4711 (python app.py) is what this command was started from"},
            {[](StrangerFacts& f) { f.owner = "service 'db' of gpuward"; },
@@ -43,6 +46,14 @@ TEST(Stranger, IsEndedOnlyWhereNothingSpeaksAgainstIt) {
     row.change(changed);
     EXPECT_EQ(why_not_ended(changed), row.why);
   }
+}
+
+TEST(StrangerRole, IsKnownByName) {
+  for (const char* name : {"systemd", "init"}) EXPECT_EQ(role_of(name), StrangerRole::manager);
+  for (const char* name : {"sshd", "sshd-session", "dropbear"})
+    EXPECT_EQ(role_of(name), StrangerRole::door) << name;
+  for (const char* name : {"", "python3", "systemd-helper", "sshdx", "initial"})
+    EXPECT_EQ(role_of(name), StrangerRole::any) << name;
 }
 
 TEST(ContainerIn, KnowsTheEnginesByTheirGroups) {

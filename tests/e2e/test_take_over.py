@@ -1,5 +1,6 @@
 """start --take-over: what an old script left on the port is shown, ended by the ladder, and proven gone."""
 
+import contextlib
 import json
 import os
 import pty
@@ -129,23 +130,103 @@ def test_without_a_word_nobody_is_ended(gw, port, strangers):
     assert gw("start", "web", "--yes").returncode == 2
 
 
+class Question:
+    """start --take-over on a terminal, up to the question that it puts there."""
+
+    def __init__(self, gw):
+        self.terminal, child = pty.openpty()
+        self.asked = subprocess.Popen([gw.programs / "gpuward", "start", "web", "--take-over"], env=gw.env, stdin=child,
+                                      stdout=subprocess.PIPE, stderr=child)
+        os.close(child)
+        self.text = ""
+        while "[y/N]" not in self.text:
+            self.read()
+
+    def read(self):
+        assert select.select([self.terminal], [], [], 20)[0], self.text
+        self.text += os.read(self.terminal, 4096).decode()
+
+    def answer(self, words: str) -> int:
+        """@return the exit code; what was said is in text."""
+        os.write(self.terminal, words.encode())
+        self.asked.communicate(timeout=30)
+        with contextlib.suppress(OSError):  # the other end of the terminal is closed
+            while True:
+                self.read()
+        os.close(self.terminal)
+        return self.asked.returncode
+
+
 @pytest.mark.parametrize("answer, code", [("y\n", 0), ("\n", 1), ("no\n", 1)])
 def test_on_a_terminal_it_is_asked(gw, port, strangers, answer, code):
     pids = strangers.begin(port)
-    parent, child = pty.openpty()
-    asked = subprocess.Popen([gw.programs / "gpuward", "start", "web", "--take-over"], env=gw.env, stdin=child,
-                             stdout=subprocess.PIPE, stderr=child)
-    os.close(child)
-    text = b""
-    while b"[y/N]" not in text:
-        assert select.select([parent], [], [], 20)[0], text
-        text += os.read(parent, 4096)
-    assert b"end these 3 processes" in text and all(alive(pid) for pid in pids)
-    os.write(parent, answer.encode())
-    asked.communicate(timeout=30)
-    os.close(parent)
-    assert asked.returncode == code
+    question = Question(gw)
+    assert "end these 3 processes" in question.text and all(alive(pid) for pid in pids)
+    assert question.answer(answer) == code
     assert gone(*pids) == (code == 0)
+
+
+def test_who_took_the_port_while_the_question_stood_is_not_ended(gw, port, strangers):
+    shown = strangers.begin(port)
+    question = Question(gw)
+    for pid in shown:
+        end(pid)
+    wait_for(lambda: gone(*shown))
+    other = strangers.begin(port)
+    assert question.answer("y\n") == 1
+    assert "is not held by those that were shown any more" in question.text
+    assert all(alive(pid) for pid in other)
+
+
+def test_a_port_that_became_free_while_the_question_stood_ends_nobody(gw, port, strangers):
+    shown = strangers.begin(port)
+    question = Question(gw)
+    for pid in shown[:2]:  # both that hold it
+        end(pid)
+    assert question.answer("y\n") == 0
+    assert "is free by now: nothing was ended" in question.text
+    assert alive(shown[2]) and gw.service("web")["verdict"] == "HEALTHY"
+
+
+# Deaf to TERM but for one thing: it starts a child that nobody may end, known by its name.
+STARTS_A_MANAGER = """
+import ctypes, os, signal, socket, sys, time
+def again(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+    if os.fork() == 0:
+        s.close()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        name = b"systemd" if os.fork() else b"below"
+        ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
+        print(name.decode(), os.getpid(), flush=True)
+        while True: time.sleep(1000)
+    ctypes.CDLL(None).prctl(15, b"main", 0, 0, 0)
+signal.signal(signal.SIGTERM, again)
+s = socket.socket(); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen()
+print(os.getpid(), flush=True)
+while True: time.sleep(1000)
+"""
+
+
+def test_who_is_found_on_the_way_is_ended_by_the_rules_of_what_was_shown(gw, strangers):
+    port = free_port()
+    gw.configure(SERVICE.format(port=port, grace="500ms"))
+    assert gw("up").returncode == 0
+    main = subprocess.Popen([sys.executable, "-c", STARTS_A_MANAGER, str(port)], stdout=subprocess.PIPE, text=True,
+                            start_new_session=True)
+    strangers.children.append((main, [main.pid]))
+    assert int(main.stdout.readline()) == main.pid
+    done = gw("start", "web", "--take-over", "--yes")
+    started = {name: int(pid) for name, pid in (main.stdout.readline().split() for _ in range(2))}
+    try:
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.count("left alone: pid") == 1
+        assert f"left alone: pid {started['systemd']} (" in done.stderr and "is a service manager" in done.stderr
+        assert gone(main.pid) and all(alive(pid) for pid in started.values())
+    finally:
+        for pid in started.values():
+            end(pid)
 
 
 def test_a_deaf_tree_is_killed_after_the_grace_and_the_receipt_says_so(gw, strangers):
