@@ -74,6 +74,7 @@ class Anchor {
   void spawn();
   void spawn_failed(const os::SpawnFailure& failure);
   void clear_temp_folder(bool for_good);
+  Result<void> keep_temp_folder();
   void note_tree();
   void hand_over();
   void give_up();

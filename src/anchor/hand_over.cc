@@ -15,6 +15,8 @@ void Anchor::hand_over() {
   tree_.handed_over().note(&state_);
   state_.outside = static_cast<std::uint32_t>(tree_.seen().size());
   update_record();
+  if (auto kept = keep_temp_folder(); !kept)
+    note_failure("that its temp folder is kept could not be noted", kept.error());
   note_released(told);
 }
 
@@ -30,6 +32,8 @@ void Anchor::give_up() {
   state_.receipt.generation = life_.generation;
   state_.receipt.at_unix_ms = os::unix_ms_now();
   tree_.give_up(&state_.receipt.released);
+  if (auto kept = keep_temp_folder(); !kept)
+    note_failure("that its temp folder is kept could not be noted", kept.error());
   note_released(state_.receipt.released);
   main_ = os::Process();
   state_.has_released = true;

@@ -113,12 +113,14 @@ Result<void> refuse_if_led(const AnchorState& last) {
 }
 
 // A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
-Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
+// @return whether something of it may live on, that nobody finds and that is no second copy.
+Result<bool> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   auto record = control::read_record(dir);
   if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
-  if (!record || record->boot_id.view() != boot_id) return {};
+  if (!record || record->boot_id.view() != boot_id) return false;
   GPUWARD_TRY(refuse_if_led(record->state));
   AnchorState& last = record->state;
+  const bool doubt = may_live_on(last, record->plan);
   const std::string& cidfile = record->plan.container.cidfile;
   const bool contained = recover_container(record->plan.container, last.container);
   // What was handed over carries the mark of its tree, and so does what it has started since.
@@ -129,7 +131,7 @@ Result<void> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
     // The engine refuses to write over it.
     const auto& id = last.container.id;
     if (!id.empty() && os::read_container_id(cidfile.c_str()) == id) ::unlink(cidfile.c_str());
-    return {};
+    return doubt;
   }
   InlineVec<Survivor, 16> living;
   tree->name_survivors(&living);
@@ -301,33 +303,20 @@ Result<void> Anchor::make_surroundings() {
   return open_doors();
 }
 
-// The folder of a tree that is proven gone, and of no other: who may still live, unseen or in a
-// container, may still use it.
-void Anchor::clear_temp_folder(bool for_good) {
-  if (plan_.temp_folder.empty() || state_.doubt || starts_containers(plan_) ||
-      tree_.handed_over().any())
-    return;
-  Result<void> cleared;
-  if (for_good) {
-    cleared = os::remove_private_folder(plan_.temp_folder);
-  } else {
-    auto folder = os::Fd::open(plan_.temp_folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    cleared = folder ? os::empty_folder(*folder) : fail(std::move(folder).error());
-  }
-  if (!cleared) note_failure("its temp folder could not be emptied", cleared.error());
-}
-
 Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
   auto anchor = prepare_common(std::move(plan), std::move(dir), std::move(lock),
                                std::move(launcher), nullptr);
   if (!anchor) return anchor;
-  GPUWARD_TRY(refuse_if_populated(anchor->dir_, anchor->boot_id_));
+  const auto left = refuse_if_populated(anchor->dir_, anchor->boot_id_);
+  if (!left) return fail(left.error());
   auto tree = contain(anchor->plan_, &anchor->state_);
   if (!tree) return fail(std::move(tree).error());
   anchor->tree_ = std::move(*tree);
   if (!anchor->plan_.release.empty()) anchor->tree_.prepare_to_hand_over();
   anchor->tree_.handed_over().note(&anchor->state_);
-  if (auto ready = anchor->make_surroundings(); !ready) {
+  auto ready = anchor->make_surroundings();
+  if (ready && (*left || starts_containers(anchor->plan_))) ready = anchor->keep_temp_folder();
+  if (!ready) {
     anchor->limits_of_tree_.remove();
     anchor->tree_.remove();
     return fail(std::move(ready).error());
@@ -370,6 +359,10 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   anchor->last_main_ = last.main.pid;
   if (auto main = os::Process::open(last.main)) anchor->main_ = std::move(*main);
   GPUWARD_TRY(anchor->open_doors());
+  // Its tree lives and has to be led, whether this can be noted or not.
+  if (anchor->state_.doubt)
+    if (auto kept = anchor->keep_temp_folder(); !kept)
+      anchor->note_failure("that its temp folder is kept could not be noted", kept.error());
   return anchor;
 }
 

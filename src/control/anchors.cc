@@ -241,10 +241,10 @@ void remove_empty_group(const Home& home, const AnchorFolder& folder) {
   const auto populated = group ? group->populated() : Result<bool>(!gone);
   if (!populated || *populated) return;
   if (group) (void)group->remove();  // the kernel refuses what is not empty
-  const bool proven =
-      !state.doubt && state.outside == 0 && !state.has_released && !starts_containers(record->plan);
-  if (proven && !record->plan.temp_folder.empty())
-    (void)os::remove_private_folder(record->plan.temp_folder);
+  const std::string& temp = record->plan.temp_folder;
+  const bool unused = !temp.empty() && !may_live_on(state, record->plan) &&
+                      !os::is_kept(temp, record->boot_id.view());
+  if (unused) (void)os::remove_private_folder(temp);
 }
 
 Result<void> remove_folder(const AnchorFolder& folder) {

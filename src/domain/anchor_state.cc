@@ -96,6 +96,12 @@ std::string_view why_not_proven(const AnchorState& state, const LaunchPlan& plan
   return {};
 }
 
+bool may_live_on(const AnchorState& state, const LaunchPlan& plan) {
+  if (state.doubt || state.has_released || starts_containers(plan)) return true;
+  const bool held = !state.cgroup.empty() || state.level == Containment::pidns;
+  return !is_over(state.phase) && (!held || state.outside != 0);
+}
+
 int stop_exit_code(const AnchorState& state, const LaunchPlan& plan) {
   return why_not_proven(state, plan).empty() ? kDone : kNotProven;
 }

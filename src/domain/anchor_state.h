@@ -192,6 +192,10 @@ Text<96> describe_kills(const LimitState& state, const TreeLimits& limits);
 /// nothing (harm.md 17).
 bool starts_containers(const LaunchPlan& plan);
 
+/// May processes live of the tree that a past anchor left with @p state, though nobody finds any?
+/// They were handed over, or in no cgroup when it died, or are in a container.
+bool may_live_on(const AnchorState& state, const LaunchPlan& plan);
+
 /// The exit code that a finished stop deserves: 0 proven, 4 not proven.
 int stop_exit_code(const AnchorState& state, const LaunchPlan& plan);
 

@@ -81,6 +81,12 @@ std::optional<Error> empty(const Fd& dir, const Place& place, int depth) {
   return trouble;
 }
 
+// "PATH.kept". False: too long.
+bool note_path(const std::string& path, std::array<char, 4096>& note) {
+  const int n = std::snprintf(note.data(), note.size(), "%s.kept", path.c_str());
+  return n > 0 && static_cast<std::size_t>(n) < note.size();
+}
+
 Result<void> prepare_parent(const std::string& path) {
   const std::string parent = path.substr(0, path.rfind('/'));
   GPUWARD_TRY(make_directories(parent, 0711));
@@ -120,6 +126,31 @@ Result<void> empty_folder(const Fd& folder) {
   if (::fstat(folder.get(), &info) < 0) return fail(last_error("stat a folder"));
   if (auto trouble = empty(folder, place_of(folder), 0)) return fail(*trouble);
   return {};
+}
+
+Result<void> keep_private_folder(const std::string& path, std::string_view boot_id) {
+  std::array<char, 4096> note{};
+  if (!note_path(path, note)) return fail(error_from(ENAMETOOLONG, "note that it is kept", path));
+  auto file = Fd::open_regular_at(Fd(), note.data(), O_WRONLY | O_CREAT | O_NOFOLLOW, 0600);
+  if (!file) return fail(std::move(file).error());
+  if (::pwrite(file->get(), boot_id.data(), boot_id.size(), 0) != std::ssize(boot_id))
+    return fail(last_error("write", note.data()));
+  return {};
+}
+
+bool is_kept(const std::string& path, std::string_view boot_id) {
+  std::array<char, 4096> note{};
+  if (!note_path(path, note)) return true;
+  const auto file = Fd::open_regular_at(Fd(), note.data(), O_RDONLY | O_NOFOLLOW);
+  if (!file) return file.error().code.value() != ENOENT;
+  std::array<char, 64> text{};
+  const ssize_t n = ::read(file->get(), text.data(), text.size());
+  if (n < 0) return true;
+  // A note that was cut short by a full disk is one of now, as far as anybody can tell.
+  const std::string_view said(text.data(), static_cast<std::size_t>(n));
+  if (said.size() < boot_id.size() || said == boot_id) return true;
+  ::unlink(note.data());
+  return false;
 }
 
 Result<void> remove_private_folder(const std::string& path) {

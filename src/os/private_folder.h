@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "os/fd.h"
@@ -18,6 +19,13 @@ Result<Fd> make_private_folder(const std::string& path, uid_t uid, gid_t gid);
 /// Removes everything in @p folder, and nothing that is mounted there. Nobody else may be at work
 /// in it. Allocates nothing. Errors: of the last thing that could not be removed.
 Result<void> empty_folder(const Fd& folder);
+
+/// Notes beside @p path ("PATH.kept") that somebody who cannot be named may use it until this boot
+/// ends. Allocates nothing. Errors: as open(2), write(2).
+Result<void> keep_private_folder(const std::string& path, std::string_view boot_id);
+/// Was that noted in this boot? A note of an earlier one is removed: nobody lives who used it then.
+/// Where it cannot be read: true. Allocates nothing.
+bool is_kept(const std::string& path, std::string_view boot_id);
 
 /// Empties and removes @p path. It not being there is no error.
 Result<void> remove_private_folder(const std::string& path);

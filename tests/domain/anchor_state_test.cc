@@ -23,5 +23,32 @@ TEST(StopExitCode, WhatWasPromisedAndNotKeptApartIsNotProven) {
   EXPECT_EQ(stop_exit_code(state, {}), 4);
 }
 
+TEST(MayLiveOn, IsWhatNoLaterAnchorFinds) {
+  const auto after = [](void (*change)(AnchorState&), Phase phase = Phase::stopped) {
+    AnchorState state;
+    state.cgroup = "/sys/fs/cgroup/gpuward.app.0";
+    state.phase = phase;
+    change(state);
+    return may_live_on(state, {});
+  };
+  EXPECT_FALSE(after([](AnchorState&) {}));
+  EXPECT_FALSE(after([](AnchorState& s) { s.cgroup.clear(); })) << "its end was seen";
+  EXPECT_FALSE(after([](AnchorState& s) { s.outside = 1; })) << "likewise";
+  EXPECT_TRUE(after([](AnchorState& s) { s.doubt = true; }));
+  EXPECT_TRUE(after([](AnchorState& s) { s.has_released = true; }));
+  // Its anchor died.
+  EXPECT_FALSE(after([](AnchorState&) {}, Phase::ready)) << "its cgroup tells";
+  EXPECT_TRUE(after([](AnchorState& s) { s.cgroup.clear(); }, Phase::ready));
+  EXPECT_TRUE(after([](AnchorState& s) { s.outside = 1; }, Phase::ready));
+  const auto held = [](AnchorState& s) {
+    s.cgroup.clear();
+    s.level = Containment::pidns;
+  };
+  EXPECT_FALSE(after(held, Phase::ready));
+  LaunchPlan plan;
+  plan.command = {"docker", "run", "x"};
+  EXPECT_TRUE(may_live_on({}, plan));
+}
+
 }  // namespace
 }  // namespace gpuward

@@ -13,7 +13,7 @@ TELL = """
 import os, tempfile, time
 folder = tempfile.gettempdir()
 print(folder, oct(os.stat(folder).st_mode), os.stat(folder).st_uid, len(os.listdir(folder)), flush=True)
-os.makedirs(os.path.join(folder, "a", "b"))
+os.makedirs(os.path.join(folder, "a", "b"), exist_ok=True)
 open(os.path.join(folder, "a", "b", "film"), "w").write("a film")
 print("up", flush=True)
 while True:
@@ -113,6 +113,90 @@ def test_a_crash_of_everything_leaves_no_film_behind(gw):
     assert (folder(gw) / "a/b/film").exists()
     assert gw("up").returncode == 0
     wait_for(lambda: not folder(gw).exists())
+
+
+# Leaves a keeper to nobody that `release` names and that has a film in the folder.
+WITH_KEEPER = """
+import os, sys, tempfile, time
+folder = tempfile.gettempdir()
+print("found", sorted(os.listdir(folder)), flush=True)
+if len(sys.argv) > 1:
+    open(os.path.join(folder, "its"), "w").write(str(os.getpid()))
+    print("up", os.getpid(), flush=True)
+elif os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvp(sys.executable, [sys.executable, sys.argv[0], "keep-me"])
+    os._exit(0)
+else:
+    os.wait()
+while True:
+    time.sleep(1000)
+"""
+
+
+class Kept:
+    def __init__(self, gw, keys: str):
+        self.gw = gw
+        (gw.home / "kept.py").write_text(WITH_KEEPER)
+        gw.configure(f"""
+[service.app]
+command = ["/usr/bin/python3", "{gw.home}/kept.py"]
+private_tmp = true
+autostart = false
+{keys}
+""")
+        assert gw("up").returncode == 0
+        self.start()
+        self.pids = [int(line.split()[1]) for line in gw.log("app").splitlines() if line.startswith("up ")]
+
+    def start(self):
+        before = self.gw.log("app").count("up ")
+        assert self.gw("start", "app").returncode == 0
+        wait_for(lambda: self.gw.log("app").count("up ") > before)
+
+    def found(self) -> list[str]:
+        return [line for line in self.gw.log("app").splitlines() if line.startswith("found ")]
+
+    def forget(self):
+        for line in self.gw.log("app").splitlines():
+            if line.startswith("up ") and alive(int(line.split()[1])):
+                end(int(line.split()[1]))
+
+
+@pytest.mark.parametrize("order", ["stop", "release"])
+def test_a_start_leaves_it_to_what_an_earlier_anchor_handed_over(gw, order):
+    kept = Kept(gw, 'release = ["* keep-me"]' if order == "stop" else "")
+    try:
+        replica = gw.service("app")["replicas"][0]
+        assert gw(order, "app").returncode == 0
+        assert alive(kept.pids[0])
+        kept.start()
+        assert (folder(gw) / "its").exists()
+        assert "found ['its']" in kept.found(), "the second main did not find it empty"
+        assert "its temp folder is not emptied" in gw.log("app")
+        assert gw("stop", "app").returncode in (0, 4)
+        assert (folder(gw) / "its").exists(), "and the end of another tree removes it neither"
+        if order == "release":
+            end(replica["main_pid"])
+    finally:
+        kept.forget()
+
+
+def test_a_start_leaves_it_to_what_may_live_unseen(gw):
+    gw.env["GPUWARD_KERNEL_MASK"] = "no_cgroup"
+    configure(gw, "autostart = false")
+    assert gw("up").returncode == 0 and gw("start", "app").returncode == 0
+    wait_for(lambda: "up" in gw.log("app"))
+    replica = gw.service("app")["replicas"][0]
+    if gw.service("app")["containment"] != "subreaper":
+        pytest.skip("the mask holds nothing here")
+    (folder(gw) / "unseen").write_text("its")
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("app")["replicas"] and gw.anchors() not in ([], [replica["anchor_pid"]]))
+    assert gw("stop", "app").returncode == 4, "what it had started and nobody saw may live"
+    assert gw("start", "app").returncode == 0
+    assert (folder(gw) / "unseen").exists()
 
 
 def test_its_own_words_stay(gw):

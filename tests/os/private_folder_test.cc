@@ -126,5 +126,25 @@ TEST_F(PrivateFolder, WhatCannotBeRemovedIsSaid) {
   EXPECT_FALSE(empty_folder(folder));
 }
 
+TEST_F(PrivateFolder, ANoteThatItIsKeptHoldsForOneBoot) {
+  make();
+  EXPECT_FALSE(is_kept(path(), "boot-one"));
+  ASSERT_TRUE(keep_private_folder(path(), "boot-one"));
+  ASSERT_TRUE(keep_private_folder(path(), "boot-one")) << "again";
+  EXPECT_TRUE(is_kept(path(), "boot-one"));
+  EXPECT_FALSE(is_kept(path(), "boot-two"));
+  EXPECT_FALSE(fs::exists(path() + ".kept"));
+}
+
+TEST_F(PrivateFolder, ANoteThatCannotBeReadIsBelieved) {
+  make();
+  touch(path() + ".kept");  // cut short
+  EXPECT_TRUE(is_kept(path(), "boot-one"));
+  fs::remove(path() + ".kept");
+  ASSERT_TRUE(fs::create_directory(path() + ".kept"));
+  EXPECT_TRUE(is_kept(path(), "boot-one"));
+  EXPECT_FALSE(keep_private_folder(path(), "boot-one"));
+}
+
 }  // namespace
 }  // namespace gpuward::os
