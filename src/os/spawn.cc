@@ -20,6 +20,7 @@
 namespace gpuward::os {
 namespace {
 
+constexpr int kBetweenMs = 10'000;        // for a fork on a machine that swaps
 constexpr int kMostDescriptors = 65'536;  // looked at one by one on old kernels
 
 [[noreturn]] void give_up(int report, SpawnStep step, int errno_value) {
@@ -106,7 +107,8 @@ SpawnStep step_of(RightsStep step) {
 }
 
 // A process in between enters the namespace and makes the child, whose parent is nevertheless this
-// one (CLONE_PARENT): so it is waited for here, and this process stays where it is.
+// one (CLONE_PARENT): so it is waited for here, and this process stays where it is. Where the one
+// in between dies before it can tell, the child stays at the gate, which nobody opens: it ends.
 std::expected<Pid, SpawnFailure> clone_into(const SpawnPlan& plan, clone_args args, const Fd& gate,
                                             int read_gate, int report) {
   auto told = make_pipe();
@@ -126,6 +128,7 @@ std::expected<Pid, SpawnFailure> clone_into(const SpawnPlan& plan, clone_args ar
     }
     if (child == 0) {
       ::close(gate.get());
+      ::close(told->write.get());  // or the other's end would not be told
       become(plan, read_gate, report);
     }
     failure.errno_value = child < 0 ? errno : static_cast<int>(-child);
@@ -134,6 +137,8 @@ std::expected<Pid, SpawnFailure> clone_into(const SpawnPlan& plan, clone_args ar
   }
   told->write.close();
   SpawnFailure answer{SpawnStep::clone, EIO};
+  pollfd item{told->read.get(), POLLIN, 0};
+  if (::poll(&item, 1, kBetweenMs) == 0) ::kill(between, SIGKILL);  // ours, and not yet waited for
   const bool whole = ::read(told->read.get(), &answer, sizeof answer) == sizeof answer;
   while (::waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
   }

@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include <gtest/gtest.h>
+#include <set>
 #include <string>
 
 #include "child.h"
+#include "os/clock.h"
+#include "os/pid_namespace.h"
+#include "os/proc_fs.h"
 
 namespace gpuward::os {
 namespace {
@@ -204,6 +208,64 @@ TEST(SiblingProgram, LiesBesideTheRunningOne) {
   ASSERT_TRUE(path) << path.error().message();
   EXPECT_TRUE(path->ends_with("/test_os"));
   EXPECT_FALSE(sibling_program("no-such-program"));
+}
+
+// A process of this test that, for each byte it reads, kills the first new child of its parent.
+class KillerOfTheOneInBetween {
+ public:
+  KillerOfTheOneInBetween() : orders_(make_pipe().value()), parent_(::getpid()) {
+    pid_ = ::fork();
+    if (pid_ == 0) kill_by_order();
+  }
+  KillerOfTheOneInBetween(const KillerOfTheOneInBetween&) = delete;
+  KillerOfTheOneInBetween& operator=(const KillerOfTheOneInBetween&) = delete;
+  ~KillerOfTheOneInBetween() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  void order() const { (void)!::write(orders_.write.get(), "x", 1); }
+
+ private:
+  [[noreturn]] void kill_by_order() const {
+    std::set<pid_t> known;
+    const auto look = [&] {
+      pid_t fresh = 0;
+      (void)for_each_child(Pid{parent_}, [&](Pid child) {
+        if (known.insert(child.number).second && fresh == 0) fresh = child.number;
+      });
+      return fresh;
+    };
+    char byte = 0;
+    while (::read(orders_.read.get(), &byte, 1) == 1) {
+      (void)look();
+      pid_t between = 0;
+      const Instant give_up = now() + std::chrono::milliseconds(200);
+      while (between == 0 && now() < give_up) between = look();
+      if (between != 0) ::kill(between, SIGKILL);
+    }
+    ::_exit(0);
+  }
+
+  Pipe orders_;
+  pid_t parent_;
+  pid_t pid_ = -1;
+};
+
+TEST(Spawn, ADeathOfTheProcessInBetweenIsAFailureAndNoWaitForEver) {
+  auto space = PidNamespace::make(true);
+  if (!space) GTEST_SKIP() << "no PID namespaces here: " << space.error().message();
+  const KillerOfTheOneInBetween killer;
+  int failed = 0;
+  for (int round = 0; round < 100; ++round) {
+    killer.order();
+    Plan plan({"true"});
+    plan.plan.pid_namespace = &*space;
+    const auto spawning = Spawning::begin(plan.plan);
+    failed += spawning ? 0 : 1;
+  }
+  EXPECT_GT(failed, 0) << "none was met in between";
+  space->kill();
+  EXPECT_TRUE(within([] { return ::waitpid(-1, nullptr, WNOHANG) <= 0; }));
 }
 
 }  // namespace
