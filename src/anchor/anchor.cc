@@ -333,6 +333,8 @@ void Anchor::happen(const life::Event& event) {
     state_.since_ns = os::now().time_since_epoch().count();
   // What is meant is on record before it is done: whoever adopts this tree goes on from there.
   describe();
+  if (std::find(actions.begin(), actions.end(), life::Action::finish) != actions.end())
+    prepare_reader();
   if (!actions.empty()) update_record();
   const Phase now = state_.phase;
   for (const auto action : actions) {

@@ -77,8 +77,10 @@ class Anchor {
   Result<void> keep_temp_folder();
   void note_tree();
   void hand_over();
+  void let_out_of_limits(Pid pid) const;
   void give_up();
   void let_go();
+  void prepare_reader();
   void prove_memory();
   Duration memory_patience() const;
   void await_memory(Instant now);
@@ -138,6 +140,7 @@ class Anchor {
   bool childless_ = true;
   bool over_ = false;
   bool killing_ = false;
+  os::Fd reader_gate_;        ///< its end lets the reader of what lives on begin
   bool given_up_ = false;     ///< somebody else leads the tree: nothing of it is ended or removed
   std::uint32_t reaped_ = 0;  ///< since the last recheck
   Instant named_by_{};        ///< no later than this, a kill names what is left

@@ -104,15 +104,22 @@ void Anchor::name_survivors() {
     survivor.killed_for = std::chrono::duration_cast<std::chrono::milliseconds>(named_ - killed_);
 }
 
+// Before the record says that it is over: killed after that, nobody would take anything over here.
+void Anchor::prepare_reader() {
+  if (!given_up_ && !tree_.handed_over().any()) return;
+  auto left = leave_reader(log_, dir_);
+  if (left)
+    reader_gate_ = std::move(*left);
+  else
+    note_failure("nobody reads what lives on and prints", left.error());
+}
+
 void Anchor::finish() {
   over_ = true;
   if (!given_up_) forget_main();
   log_.drain();
   log_.tell_loss();
-  if (given_up_ || tree_.handed_over().any()) {
-    auto left = leave_reader(log_, dir_);
-    if (!left) note_failure("nobody reads what lives on and prints", left.error());
-  }
+  if (reader_gate_) unlink_fifos(dir_);
   if (given_up_)
     let_go();
   else

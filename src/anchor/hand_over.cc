@@ -1,9 +1,14 @@
 // What an anchor hands over instead of ending it: by key `release` at each end, or all of it.
 
 #include "anchor/anchor.h"
+#include "anchor/release.h"
 #include "os/clock.h"
 
 namespace gpuward::anchor {
+
+void Anchor::let_out_of_limits(Pid pid) const {
+  if (!in_container_of_its_own(pid)) limits_of_tree_.let_out(pid);
+}
 
 // On record before anything is ended: whoever takes the tree over meanwhile must not end them.
 void Anchor::hand_over() {
@@ -11,7 +16,7 @@ void Anchor::hand_over() {
   const auto before = told.list.size();
   tree_.hand_over(plan_.release, main_, &told);
   if (told.list.size() == before && told.trouble.empty()) return;
-  tree_.handed_over().for_each([this](Pid pid) { limits_of_tree_.let_out(pid); });
+  tree_.handed_over().for_each([this](Pid pid) { let_out_of_limits(pid); });
   tree_.handed_over().note(&state_);
   state_.outside = static_cast<std::uint32_t>(tree_.seen().size());
   update_record();
@@ -46,7 +51,7 @@ void Anchor::give_up() {
 }
 
 void Anchor::let_go() {
-  tree_.for_each_pid([this](Pid pid) { limits_of_tree_.let_out(pid); });
+  tree_.for_each_pid([this](Pid pid) { let_out_of_limits(pid); });
   if (auto moved = tree_.let_go(); !moved) {
     state_.receipt.released.trouble = "the cgroup of the service stays, with its processes: ";
     state_.receipt.released.trouble.append(moved.error().doing);

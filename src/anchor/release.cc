@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "anchor/children.h"
+#include "os/container.h"
 
 namespace gpuward::anchor {
 namespace {
@@ -13,6 +14,11 @@ constexpr int kMostAncestors = 64;
 constexpr int kPasses = 8;  // over what forks while it is moved
 
 }  // namespace
+
+bool in_container_of_its_own(Pid pid) {
+  const auto its = os::container_of(pid);
+  return !its.empty() && its != os::container_of(self());
+}
 
 // Beside the tree's own, and called alike: "gpuward.NAME.0.released.ID".
 HandedOver HandedOver::fresh(const os::Cgroup& tree) {
@@ -108,13 +114,15 @@ bool HandedOver::add(const os::Process& process, const os::ProcStat& stat) {
 bool HandedOver::take(const os::Process& process, const os::ProcStat& stat, HandOver* told) {
   // It is held, but moved by its number: that of a process that ended in this very moment might be
   // another's already, which is then in a group where it is left alone.
-  const auto moved = group_ ? group_.enter(process.pid()) : Result<void>(fail(Errc::not_found, ""));
+  const bool movable = group_ && !in_container_of_its_own(process.pid());
+  const auto moved =
+      movable ? group_.enter(process.pid()) : Result<void>(fail(Errc::not_found, ""));
   if (!process.alive()) return false;
   if (!moved && !add(process, stat)) {
     told->trouble = "there are more of them than can be kept apart; the rest was ended";
     return false;
   }
-  if (!moved && group_) {
+  if (!moved && movable) {
     told->trouble = "pid ";
     told->trouble.append_number(process.pid().number).append(" stays in the cgroup of the service");
     if (moved.error().code.category() == std::system_category())
@@ -133,7 +141,12 @@ void HandedOver::gather() {
       const auto member = os::Process::open(pid);
       if (!member || !group_.holds(pid)) return;
       for_each_own_child(*member, [&](const os::Process& child, bool ended) {
-        if (!ended && !group_.holds(child.pid())) any |= group_.enter(child.pid()).has_value();
+        if (ended || group_.holds(child.pid())) return;
+        if (!in_container_of_its_own(child.pid())) {
+          any |= group_.enter(child.pid()).has_value();
+        } else if (const auto stat = os::read_stat(child.pid()); stat && !known(child.id())) {
+          any |= add(child, *stat);
+        }
       });
     });
     if (!any) return;

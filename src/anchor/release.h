@@ -11,6 +11,10 @@
 
 namespace gpuward::anchor {
 
+/// Is @p pid in a container that this anchor is not in? Its groups are its engine's: who moves it
+/// out of them frees it of the container's limits and hides it from the engine (harm.md 17).
+bool in_container_of_its_own(Pid pid);
+
 /// The processes that were handed over on purpose (key `release`) and live on below an anchor that
 /// does not end them. They are told from its tree by a cgroup of their own beside the tree's: what
 /// they start is born there, so that nothing has to be followed. Who cannot be moved there is kept
@@ -39,7 +43,8 @@ class HandedOver {
   bool take(const os::Process& process, const os::ProcStat& stat, HandOver* told);
   /// Is @p parent one of them itself?
   bool is_one(Pid parent) const;
-  /// Takes what members of the group have started that is in another group.
+  /// Takes what members of the group have started that is in another group. The monitor of a
+  /// container may be handed over: what runs in the container stays in its groups, and is listed.
   void gather();
   /// Brings the list up to date. What a listed one started and left to nobody between two calls is
   /// known by its session alone.

@@ -357,6 +357,76 @@ def test_a_service_that_was_given_up_and_prints_much_does_not_wait(app, gw, tmp_
         end(main)
 
 
+def test_a_kill_of_the_anchor_while_it_gives_up_leaves_a_reader(gw, tmp_path):
+    """At whatever moment: the record says that it is over, or somebody takes the tree over."""
+    for n in range(8):
+        name, go, done = f"loud{n}", tmp_path / f"go{n}", tmp_path / f"done{n}"
+        gw("run", "--detach", "--name", name, "--", "sh", "-c", f"until [ -e {go} ]; do sleep 0.05; done; head -c 3000000 /dev/zero "
+           f"| tr '\\0' x; echo; touch {done}; exec sleep 1000")
+        replica = wait_for(lambda: gw.service(name)["replicas"])[0]
+        record, = (gw.home / "run/anchors").glob(f"{name}.*/record")
+        before = record.stat().st_ino
+        asked = gw.popen("release", name)
+        while record.stat().st_ino == before:
+            pass
+        end(replica["anchor_pid"])
+        asked.communicate(timeout=30)
+        try:
+            assert gw("up").returncode in (0, 1)
+            go.touch()
+            wait_for(done.exists, why="it could print 3 MB")
+            wait_for(lambda: gw.log(name).count("x") == 3_000_000)
+        finally:
+            end(replica["main_pid"])
+            for group in gw.groups():  # of an anchor that was killed before it moved them out
+                wait_for(lambda g=group: "populated 0" in (g / "cgroup.events").read_text())
+                group.rmdir()
+
+
+MONITOR = """
+import subprocess, sys, time
+child = subprocess.Popen(["sleep", "1004"])
+open(sys.argv[2] + "/inside", "w").write(str(child.pid))
+time.sleep(1000)
+"""
+
+
+def test_what_runs_in_a_container_stays_in_its_groups_when_its_monitor_is_handed_over(gw, tmp_path):
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    roots = [Path(m[1]) for m in mounts if m[2] == "cgroup2" or (m[2] == "cgroup" and "memory" in m[3].split(","))]
+    groups = [root / ("c0" * 32) for root in roots]
+    try:
+        for group in groups:
+            group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no right to make cgroups here: {error}")
+    (tmp_path / "monitor.py").write_text(MONITOR)
+    (tmp_path / "main.py").write_text("import subprocess, sys, time\n"
+                                      f"subprocess.Popen([sys.executable, '{tmp_path}/monitor.py', 'conmon-like', '{tmp_path}'])\n"
+                                      "time.sleep(1000)\n")
+    gw.configure(f'[service.app]\ncommand = ["{sys.executable}", "{tmp_path}/main.py"]\nrelease = ["* conmon-like *"]\n'
+                 'memory_max = "1GiB"\n')
+    up = gw("up")
+    if "memory_max" in up.stderr:
+        pytest.skip(f"no memory controller here: {up.stderr}")
+    inside = int(wait_for(lambda: (tmp_path / "inside").exists() and (tmp_path / "inside").read_text()))
+    monitor = parent_of(inside)
+    try:
+        for group in groups:
+            (group / "cgroup.procs").write_text(str(inside))
+        before = [line for line in Path(f"/proc/{inside}/cgroup").read_text().splitlines() if "c0c0" in line]
+        assert len(before) == len(groups)
+        assert gw("stop", "app").returncode in (0, 4)
+        assert alive(monitor) and alive(inside)
+        assert [line for line in Path(f"/proc/{inside}/cgroup").read_text().splitlines() if "c0c0" in line] == before
+    finally:
+        for pid in (inside, monitor):
+            end(pid)
+        for group in groups:
+            wait_for(lambda g=group: (g / "cgroup.procs").read_text() == "")
+            group.rmdir()
+
+
 def test_what_does_not_run_is_not_given_up(gw):
     gw.configure('[service.app]\ncommand = ["sleep", "1003"]\nautostart = false\n')
     assert gw("up").returncode == 0
