@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <tuple>
 
 #include "tool/options.h"
 #include "tool/play.h"
@@ -124,8 +125,11 @@ void check_incident(Incident& incident, const Names& given, const std::string& k
       if (!given.contains(end->name)) names.erase(end->name);
     }
   }
-  std::stable_sort(incident.problems.begin(), incident.problems.end(),
-                   [](const Problem& a, const Problem& b) { return a.line < b.line; });
+  // Not stable_sort, which clang calls deprecated in libstdc++ 12.
+  std::sort(incident.problems.begin(), incident.problems.end(),
+            [](const Problem& a, const Problem& b) {
+              return std::tie(a.line, a.what) < std::tie(b.line, b.what);
+            });
 }
 
 }  // namespace gpuward::gpusim::tool
