@@ -103,7 +103,7 @@ void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
          {"compose_service", or_null(row.facts.compose_service)},
          {"gpu_uuid", row.device->uuid},
          {"gpu_memory_bytes", memory},
-         {"sm_percent", or_null(row.process->sm_percent)},
+         {"sm_percent", or_null(row.process->sm_percent.maybe())},
          {"owner", owner},
          {"verdict",
           row.owner || !snapshot.pids_are_ours ? json::value(nullptr) : json::value("STRANGER")},

@@ -88,6 +88,8 @@ class Writer {
       for (const auto& item : value) one(tag, item);
     } else if constexpr (is_optional<T>) {
       if (value) one(tag, *value);
+    } else if constexpr (requires { value.blank(); }) {
+      if (!value.blank()) one(tag, value);
     } else {
       one(tag, value);
     }

@@ -11,7 +11,7 @@ bool can_judge(const GpuSnapshot& snapshot) {
 }
 
 bool has_ended(const GpuProcess& row) {
-  return row.start_ticks == 0;
+  return row.start_ticks == 0 && row.pairing != Pairing::young;
 }
 
 }  // namespace

@@ -73,45 +73,4 @@ std::string sentence_on(const AnchorState& state, Verdict verdict, Instant now) 
   return "stopped";
 }
 
-std::string_view to_string(GpuState state) {
-  switch (state) {
-    case GpuState::ok:
-      return "ok";
-    case GpuState::lost:
-      return "lost";
-    case GpuState::reset_required:
-      return "reset_required";
-    case GpuState::suspect:
-      return "suspect";
-    case GpuState::unreadable:
-      return "unreadable";
-  }
-  return "unreadable";
-}
-
-std::string describe(GpuSight sight, const std::string& detail) {
-  const std::string tail = detail.empty() ? "" : " (" + detail + ")";
-  switch (sight) {
-    case GpuSight::visible:
-      return {};
-    case GpuSight::unknown:
-      return "not looked at yet; see: gpuward ps";
-    case GpuSight::no_library:
-      return "no GPU driver library here" + tail;
-    case GpuSight::no_driver:
-      return "the GPU driver is not loaded" + tail;
-    case GpuSight::no_gpu:
-      return "the driver sees no GPU" + tail;
-    case GpuSight::mismatch:
-      return "the driver was changed underneath: a reboot or module reload is due" + tail;
-    case GpuSight::no_permission:
-      return "no permission to see the GPUs" + tail;
-    case GpuSight::failed:
-      return "the GPUs cannot be read" + tail;
-    case GpuSight::hung:
-      return "the GPU driver does not answer" + tail;
-  }
-  return "the GPUs cannot be read" + tail;
-}
-
 }  // namespace gpuward

@@ -181,8 +181,8 @@ abi::Code Nvml::read_memory(const Card& card, std::uint32_t index, GpuDevice& de
 void Nvml::read_busy(const Card& card, std::uint32_t index, GpuDevice& device) {
   abi::Utilization now{};
   const auto code = library_.utilization(mark_, static_cast<int>(index), card.handle, &now);
-  device.busy_percent =
-      code == abi::kSuccess && now.gpu <= 100 ? std::optional(now.gpu) : std::nullopt;
+  device.busy_percent = code == abi::kSuccess && now.gpu <= 100 ? Reading<std::uint32_t>(now.gpu)
+                                                                : Reading<std::uint32_t>();
 }
 
 void Nvml::read_processes(const Card& card, std::uint32_t index, GpuDevice& device) {
@@ -214,7 +214,7 @@ void Nvml::read_processes(const Card& card, std::uint32_t index, GpuDevice& devi
     }
     GpuProcess process;
     process.pid = row.pid;
-    process.memory = memory_of(row);
+    if (const auto memory = memory_of(row)) process.memory = *memory;
     if (const auto kind = kinds.find(row.pid); kind != kinds.end()) process.kind = kind->second;
     if (pids_.ours) {
       // Of a foreign number the local process is somebody else, and its start time proves nothing.

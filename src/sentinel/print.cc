@@ -5,30 +5,6 @@
 namespace gpuward::sentinel {
 namespace {
 
-const char* name_of(GpuSight sight) {
-  switch (sight) {
-    case GpuSight::unknown:
-      return "unknown";
-    case GpuSight::visible:
-      return "visible";
-    case GpuSight::no_library:
-      return "no_library";
-    case GpuSight::no_driver:
-      return "no_driver";
-    case GpuSight::no_gpu:
-      return "no_gpu";
-    case GpuSight::mismatch:
-      return "mismatch";
-    case GpuSight::no_permission:
-      return "no_permission";
-    case GpuSight::failed:
-      return "failed";
-    case GpuSight::hung:
-      return "hung";
-  }
-  return "failed";
-}
-
 const char* name_of_kind(std::uint8_t kind) {
   return kind == 0 ? "compute" : kind == 1 ? "graphics" : kind == 2 ? "mps" : "other";
 }
@@ -61,8 +37,8 @@ class Json {
   void number(Number value) {
     raw(std::to_string(value));
   }
-  template <class Number>
-  void maybe(const std::optional<Number>& value) {
+  template <class Maybe>
+  void maybe(const Maybe& value) {
     if (value)
       number(*value);
     else
@@ -79,7 +55,7 @@ class Json {
   bool first_ = true;
 };
 
-std::string percent(const std::optional<std::uint32_t>& value) {
+std::string percent(const Reading<std::uint32_t>& value) {
   return value ? std::to_string(*value) + " %" : "-";
 }
 
@@ -116,7 +92,7 @@ void put(Json& json, const GpuDevice& device) {
 std::string json_of(const GpuSnapshot& snapshot) {
   Json json;
   json.open('{');
-  json.key("sight").string(name_of(snapshot.sight));
+  json.key("sight").string(to_string(snapshot.sight));
   json.key("detail").string(snapshot.detail);
   json.key("sentence").string(describe(snapshot.sight, snapshot.detail));
   json.key("pids_are_ours").boolean(snapshot.pids_are_ours);

@@ -256,6 +256,55 @@ TEST(Wire, AbsentAndZeroAreTwoThings) {
   EXPECT_FALSE(back->status->services[0].memory_proof);
 }
 
+// What programs knew of a snapshot when GpuDevice's tag 7 was a bare number and there was no
+// tag 11.
+struct OlderDevice {
+  std::optional<std::uint32_t> busy;
+};
+struct OlderSnapshot {
+  std::vector<OlderDevice> devices;
+};
+struct OlderNews {
+  static constexpr std::uint8_t kKind = SnapshotNews::kKind;
+  OlderSnapshot snapshot;
+};
+template <class A>
+void fields(A& a, OlderDevice& v) {
+  a(7, v.busy);
+}
+template <class A>
+void fields(A& a, OlderSnapshot& v) {
+  a(4, v.devices);
+}
+template <class A>
+void fields(A& a, OlderNews& v) {
+  a(1, v.snapshot);
+}
+
+TEST(Wire, AReadingIsReadAsANumberByOlderProgramsAndFromThem) {
+  SnapshotNews news;
+  news.snapshot.devices.resize(2);
+  news.snapshot.devices[0].busy_percent = Reading<std::uint32_t>(0, 123);
+  news.snapshot.devices[1].busy_percent = Reading<std::uint32_t>::none(Answer::not_supported, 9);
+  const auto frame = frame_of(news);
+  auto back = read_frame<SnapshotNews>(frame);
+  ASSERT_TRUE(back);
+  for (std::size_t n = 0; n < 2; ++n)
+    EXPECT_EQ(back->snapshot.devices[n].busy_percent, news.snapshot.devices[n].busy_percent);
+  EXPECT_TRUE(back->snapshot.devices[0].memory_busy_percent.blank());
+
+  auto older = read_frame<OlderNews>(frame);
+  ASSERT_TRUE(older);
+  ASSERT_EQ(older->snapshot.devices.size(), 2U);
+  EXPECT_EQ(older->snapshot.devices[0].busy, 0U);
+  EXPECT_EQ(older->snapshot.devices[1].busy, std::nullopt);
+  older->snapshot.devices[0].busy = 40;
+  auto newer = read_frame<SnapshotNews>(frame_of(*older));
+  ASSERT_TRUE(newer);
+  EXPECT_EQ(newer->snapshot.devices[0].busy_percent, Reading<std::uint32_t>(40));
+  EXPECT_TRUE(newer->snapshot.devices[1].busy_percent.blank());
+}
+
 // What version 1 wrote, for ever. If this fails, the format was changed, not the test.
 TEST(Wire, Version1OfARequestIsReadForEver) {
   const auto frame = bin({58,  0,   0, 0,                                     //
