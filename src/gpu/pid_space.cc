@@ -1,7 +1,9 @@
 #include "gpu/pid_space.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 
 #include "os/fd.h"
@@ -11,16 +13,29 @@ namespace {
 
 // The kernel gives the initial namespaces fixed inode numbers (include/linux/proc_ns.h).
 constexpr ino_t kInitialPidNamespace = 0xEFFFFFFC;
+constexpr ino_t kInitialCgroupNamespace = 0xEFFFFFFB;
 // PID_MAX_LIMIT on 64 bit: what pids of other namespaces may reach (pid_max is per namespace
 // from 6.14 on).
 constexpr std::uint32_t kPidLimit = 4 << 20;
 
+bool is_namespace(const char* path, ino_t number) {
+  struct stat info{};
+  return ::stat(path, &info) == 0 && info.st_ino == number;
+}
+
 }  // namespace
+
+bool device_file_is_denied(std::uint32_t minor) {
+  const auto file = os::Fd::open("/dev/nvidia" + std::to_string(minor), O_RDWR | O_NONBLOCK);
+  return !file && file.error().code == std::error_code(EPERM, std::generic_category());
+}
 
 PidSpace read_pid_space() {
   PidSpace space{.ours = false, .max = kPidLimit};
-  struct stat info{};
-  space.ours = ::stat("/proc/self/ns/pid", &info) == 0 && info.st_ino == kInitialPidNamespace;
+  space.ours = is_namespace("/proc/self/ns/pid", kInitialPidNamespace);
+  // Engines mark their containers by a file; those that share the machine's pids are found by it.
+  space.contained = !space.ours || !is_namespace("/proc/self/ns/cgroup", kInitialCgroupNamespace) ||
+                    ::access("/.dockerenv", F_OK) == 0 || ::access("/run/.containerenv", F_OK) == 0;
   if (!space.ours) return space;
   const auto text = os::read_file("/proc/sys/kernel/pid_max", 64);
   std::uint32_t max = 0;

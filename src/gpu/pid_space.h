@@ -10,10 +10,15 @@ struct PidSpace {
   /// PID namespace: elsewhere older drivers speak the host's numbers, which may belong to an
   /// innocent process here, and nothing in a row tells which kind of driver it is.
   bool ours = false;
-  std::uint32_t max = 0;  ///< the highest pid that a row may carry
+  std::uint32_t max = 0;   ///< the highest pid that a row may carry
+  bool contained = false;  ///< we run in a container, which can lose its devices
 };
 
-/// Reads /proc once; a /proc that cannot be read means "not ours".
+/// Reads /proc once; a /proc that cannot be read means "not ours" and "contained".
 PidSpace read_pid_space();
+
+/// Does the device controller of our cgroup refuse /dev/nvidia@p minor? A refusal by the file's
+/// mode is another one, and does not count.
+bool device_file_is_denied(std::uint32_t minor);
 
 }  // namespace gpuward::gpu

@@ -37,6 +37,7 @@ struct RawRow {
   std::uint64_t memory = 0;  ///< bytes; abi::kNoMemory: the driver does not say
   std::uint32_t gpu_instance = abi::kNoInstance;
   std::uint32_t compute_instance = abi::kNoInstance;
+  std::uint8_t kind = 0;  ///< GpuProcess::kind; no part of what the driver writes
 };
 
 /// Takes @p count rows of @p stride bytes apart; fewer if the buffer ends before.

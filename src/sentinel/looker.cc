@@ -4,15 +4,28 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
 #include "os/clock.h"
 
 namespace gpuward::sentinel {
 
-Result<Looker*> Looker::start() {
+namespace {
+
+/// Calls that may take seconds on a card that sleeps.
+bool wakes(std::string_view call) {
+  return call == "dlopen" || call == "nvmlInit_v2" || call == "nvmlDeviceGetHandleByIndex_v2";
+}
+
+}  // namespace
+
+Result<Looker*> Looker::start(gpu::NvmlOptions options) {
   const int number = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (number < 0) return fail(last_error("make an eventfd"));
   // Never freed: its thread may be inside the driver when the process ends.
-  auto* looker = new Looker(os::Fd::take(number));
+  auto* looker = new Looker(os::Fd::take(number), std::move(options));
   const auto work = [](void* self) -> void* {
     static_cast<Looker*>(self)->work();
     return nullptr;
@@ -25,8 +38,9 @@ Result<Looker*> Looker::start() {
   return looker;
 }
 
-bool Looker::ask() {
+bool Looker::ask(bool everything) {
   const std::lock_guard lock(mutex_);
+  everything_ |= everything;
   if (busy_) return false;
   asked_ = busy_ = true;
   wake_.notify_one();
@@ -47,12 +61,14 @@ std::optional<GpuSnapshot> Looker::take() {
 
 void Looker::work() {
   for (;;) {
+    bool everything = false;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return asked_; });
       asked_ = false;
+      everything = std::exchange(everything_, false);
     }
-    GpuSnapshot snapshot = nvml_.look();
+    GpuSnapshot snapshot = nvml_.look(everything);
     const std::lock_guard lock(mutex_);
     done_ = std::move(snapshot);
     const std::uint64_t one = 1;
@@ -60,19 +76,57 @@ void Looker::work() {
   }
 }
 
-GpuSnapshot Looker::hung(std::chrono::milliseconds waited) const {
+Instant Looker::stuck_at(Instant now) const {
+  const auto call = nvml_.in_progress().get();
+  if (call.name == nullptr) return now + kCallDeadline;
+  return call.since + (wakes(call.name) ? kWakeDeadline : kCallDeadline);
+}
+
+std::string Looker::what_it_does() const {
+  const auto call = nvml_.in_progress().get();
+  if (call.name == nullptr) return "between two calls";
+  std::string text = call.name;
+  if (call.device >= 0) text += " of GPU " + std::to_string(call.device);
+  return text;
+}
+
+GpuSnapshot Looker::hung(Instant now) const {
   GpuSnapshot snapshot = last_;
   const auto call = nvml_.in_progress().get();
   snapshot.sight = GpuSight::hung;
-  snapshot.taken_ns = os::now().time_since_epoch() / std::chrono::nanoseconds(1);
-  snapshot.detail = call.name != nullptr ? call.name : "between two calls";
-  if (call.name != nullptr && call.device >= 0)
-    snapshot.detail += " of GPU " + std::to_string(call.device);
-  snapshot.detail += " after " + to_string(std::chrono::nanoseconds(waited));
+  snapshot.events.clear(), snapshot.events_lost = 0;
+  snapshot.taken_ns = now.time_since_epoch() / std::chrono::nanoseconds(1);
+  snapshot.detail = what_it_does();
+  if (call.name != nullptr)
+    snapshot.detail += " after " + to_string(std::chrono::nanoseconds(now - call.since));
+  const auto is_meant = [&](const GpuDevice& device) {
+    return call.name == nullptr || call.device < 0 ||
+           device.index == static_cast<std::uint32_t>(call.device);
+  };
   for (GpuDevice& device : snapshot.devices) {
-    if (call.device >= 0 && device.index != static_cast<std::uint32_t>(call.device)) continue;
+    device.processes_visible = false;
+    device.processes_answer = Answer::cannot_see;
+    if (!is_meant(device)) continue;
     device.state = GpuState::suspect;
+    device.detail = snapshot.detail;
   }
+  // A card that hangs at the very first look is not among those last read.
+  if (call.name != nullptr && call.device >= 0 &&
+      std::ranges::none_of(snapshot.devices, is_meant)) {
+    GpuDevice device;
+    device.index = static_cast<std::uint32_t>(call.device);
+    device.state = GpuState::suspect;
+    device.detail = snapshot.detail;
+    device.processes_answer = Answer::cannot_see;
+    snapshot.devices.push_back(std::move(device));
+  }
+  return snapshot;
+}
+
+GpuSnapshot Looker::unfinished() const {
+  GpuSnapshot snapshot = last_;
+  snapshot.events.clear(), snapshot.events_lost = 0;
+  if (snapshot.sight == GpuSight::unknown) snapshot.detail = "still in " + what_it_does();
   return snapshot;
 }
 

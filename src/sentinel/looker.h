@@ -10,6 +10,14 @@
 
 namespace gpuward::sentinel {
 
+/// A call that has not come back after this hangs. Calls take below a few milliseconds once a card
+/// is awake. With a look each second, a card is suspect at most 1.95 s after it got stuck: the rest
+/// of a second until the next look begins, the calls before the one that hangs, and this.
+inline constexpr std::chrono::milliseconds kCallDeadline{900};
+/// The same of the calls that wake a card, or load the driver: without persistence mode those take
+/// seconds, once.
+inline constexpr std::chrono::milliseconds kWakeDeadline{5000};
+
 /// Looks at the cards on a thread of its own, because a call into a stuck driver never returns and
 /// cannot be ended. One look at a time; the functions here are for one other thread, which never
 /// waits for it. The thread is not joined, so a Looker lives until the process _exits: create it
@@ -17,24 +25,32 @@ namespace gpuward::sentinel {
 class Looker {
  public:
   /// Starts the thread. Errors: as eventfd(2); EAGAIN when there can be no thread.
-  static Result<Looker*> start();
+  static Result<Looker*> start(gpu::NvmlOptions options);
   Looker(const Looker&) = delete;
   Looker& operator=(const Looker&) = delete;
 
   /// Asks for a look. False: one is under way, and what it reads may be older than this question.
-  bool ask();
+  /// @param everything  also what is not due yet
+  bool ask(bool everything = false);
   /// Readable when take() has something.
   int ready_fd() const { return ready_.get(); }
   /// The snapshot of the look that ended, once.
   std::optional<GpuSnapshot> take();
-  /// What can be said while a look does not end: sight hung, the cards as last read; the card in
-  /// whose call it hangs is suspect, or all are when the call is about none.
-  /// @param waited  since the look was asked for
-  GpuSnapshot hung(std::chrono::milliseconds waited) const;
+  /// When the call that is under way will have taken too long; between two calls kCallDeadline from
+  /// @p now.
+  Instant stuck_at(Instant now) const;
+  /// What can be said while a call hangs: sight hung, the cards as last read; the card in whose
+  /// call it hangs is suspect, or all are when the call is about none. No list of processes counts
+  /// as visible: the numbers are old.
+  GpuSnapshot hung(Instant now) const;
+  /// What can be said while a look takes its time, as the first one does that wakes the cards.
+  GpuSnapshot unfinished() const;
 
  private:
-  explicit Looker(os::Fd ready) : ready_(std::move(ready)) {}
+  Looker(os::Fd ready, gpu::NvmlOptions options)
+      : ready_(std::move(ready)), nvml_(std::move(options)) {}
   void work();
+  std::string what_it_does() const;
 
   os::Fd ready_;
   gpu::Nvml nvml_;
@@ -42,11 +58,9 @@ class Looker {
   std::mutex mutex_;  // held for moments only, never during a call into the driver
   std::condition_variable wake_;
   bool asked_ = false;
+  bool everything_ = false;
   bool busy_ = false;
   std::optional<GpuSnapshot> done_;
 };
-
-/// A look that has not ended after this is reported as hung.
-inline constexpr std::chrono::milliseconds kLookDeadline{2000};
 
 }  // namespace gpuward::sentinel

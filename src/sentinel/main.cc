@@ -4,11 +4,14 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <string_view>
 
 #include "base/units.h"
 #include "os/clock.h"
+#include "os/spawn.h"
+#include "sentinel/driver_probe.h"
 #include "sentinel/frame.h"
 #include "sentinel/looker.h"
 #include "sentinel/print.h"
@@ -30,6 +33,8 @@ using namespace gpuward;
 constexpr int kNotVisible = 1;
 constexpr int kUsage = 2;
 constexpr int kPeerDescriptor = 3;
+constexpr std::chrono::milliseconds kLookDeadline{2000};
+constexpr std::size_t kMostNamed = 256;
 
 constexpr char kHelp[] =
     "gpuward-sentinel --once [--json|--wire] [--within TIME]\n"
@@ -38,6 +43,9 @@ constexpr char kHelp[] =
     "gpuward-sentinel --serve\n"
     "  SnapshotNews frames on the connected socket that is descriptor 3: each second, and now for\n"
     "  every byte received; ends with the connection\n"
+    "  --skip N[,N...]  makes no call about these cards; --only N none about any other\n"
+    "gpuward-sentinel --probe\n"
+    "  only asks whether the driver can be opened: exit 18 when it was changed underneath\n"
     "GPUWARD_NVML=PATH names another library than libnvidia-ml.so.1\n"
     "exit: 0 GPUs visible (or served until the end), 1 not visible (or failed), 2 usage\n";
 
@@ -45,9 +53,44 @@ struct Options {
   enum class Form { table, json, wire } form = Form::table;
   bool once = false;
   bool serve = false;
+  bool probe = false;
   bool help = false;
-  std::chrono::milliseconds within = sentinel::kLookDeadline;
+  std::chrono::milliseconds within = kLookDeadline;
+  gpu::NvmlOptions cards;
 };
+
+/// "0,3"; nullopt for anything else.
+std::optional<std::vector<std::uint32_t>> parse_cards(std::string_view text) {
+  std::vector<std::uint32_t> cards;
+  for (;;) {
+    std::uint32_t card = 0;
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, card);
+    if (read.ec != std::errc{} || cards.size() == kMostNamed) return std::nullopt;
+    cards.push_back(card);
+    if (read.ptr == end) return cards;
+    if (*read.ptr != ',') return std::nullopt;
+    text.remove_prefix(static_cast<std::size_t>(read.ptr + 1 - text.data()));
+  }
+}
+
+/// The words that take a value. False: it is none of them, or not one of theirs.
+bool parse_valued(std::string_view word, std::string_view value, Options& options) {
+  if (word == "--within") {
+    const auto within = parse_duration(value);
+    if (within) options.within = *within;
+    return within.has_value();
+  }
+  if (word != "--skip" && word != "--only") return false;
+  const auto cards = parse_cards(value);
+  if (!cards) return false;
+  if (word == "--skip") {
+    options.cards.skip = *cards;
+    return true;
+  }
+  options.cards.only = cards->front();
+  return cards->size() == 1;
+}
 
 std::optional<Options> parse(std::span<char*> words) {
   Options options;
@@ -63,14 +106,14 @@ std::optional<Options> parse(std::span<char*> words) {
       options.form = Options::Form::wire;
     else if (word == "--help" || word == "-h")
       options.help = true;
-    else if (word == "--within" && n + 1 < words.size()) {
-      const auto within = parse_duration(words[++n]);
-      if (!within) return std::nullopt;
-      options.within = *within;
-    } else
+    else if (word == "--probe")
+      options.probe = true;
+    else if (n + 1 < words.size() && parse_valued(word, words[n + 1], options))
+      ++n;
+    else
       return std::nullopt;
   }
-  if (!options.help && options.once == options.serve) return std::nullopt;
+  if (!options.help && options.once + options.serve + options.probe != 1) return std::nullopt;
   return options;
 }
 
@@ -84,9 +127,11 @@ GpuSnapshot look_once(sentinel::Looker& looker, std::chrono::milliseconds within
   looker.ask();
   for (;;) {
     if (auto snapshot = looker.take()) return *std::move(snapshot);
-    if (os::now() >= deadline) return looker.hung(within);
+    const Instant now = os::now();
+    const Instant stuck = std::min(deadline, looker.stuck_at(now));
+    if (now >= stuck) return looker.hung(now);
     pollfd ready{looker.ready_fd(), POLLIN, 0};
-    ::poll(&ready, 1, os::poll_timeout(deadline));
+    ::poll(&ready, 1, os::poll_timeout(stuck));
   }
 }
 
@@ -104,6 +149,12 @@ int once(sentinel::Looker& looker, const Options& options) {
     std::fputs(text.c_str(), stdout);
   }
   return snapshot.sight == GpuSight::visible ? 0 : kNotVisible;
+}
+
+int probe() {
+  const auto sight = gpu::Nvml().try_driver().sight;
+  if (sight == GpuSight::mismatch) return sentinel::kProbeMismatch;
+  return sight == GpuSight::visible ? 0 : kNotVisible;
 }
 
 int run(std::span<char*> words) {
@@ -124,10 +175,12 @@ int run(std::span<char*> words) {
       return kUsage;
     }
   }
-  auto looker = sentinel::Looker::start();
+  if (options->probe) return probe();
+  os::raise_file_limit();  // it holds every process that has a card
+  auto looker = sentinel::Looker::start(options->cards);
   if (!looker) return complain(looker.error());
   if (options->once) return once(**looker, *options);
-  const auto served = sentinel::serve(**looker, peer);
+  const auto served = sentinel::serve(**looker, options->cards, peer);
   return served ? 0 : complain(served.error());
 }
 

@@ -1,6 +1,9 @@
 #include "sentinel/print.h"
 
 #include <cstdio>
+#include <type_traits>
+
+#include "domain/gpu_readings.h"
 
 namespace gpuward::sentinel {
 namespace {
@@ -59,6 +62,67 @@ std::string percent(const Reading<std::uint32_t>& value) {
   return value ? std::to_string(*value) + " %" : "-";
 }
 
+template <class T>
+void put_value(Json& json, const T& value) {
+  if constexpr (std::is_same_v<T, bool>)
+    json.boolean(value);
+  else if constexpr (std::is_enum_v<T>)
+    json.string(to_string(value));
+  else
+    json.number(value);
+}
+
+/// A reading that nobody asked for is left out; what is missing says why.
+template <class T>
+void put(Json& json, const char* name, const Reading<T>& reading) {
+  if (reading.blank()) return;
+  json.key(name).open('{');
+  json.key("value");
+  if (reading)
+    put_value(json, *reading);
+  else
+    json.raw("null");
+  json.key("answer").string(to_string(reading.answer));
+  json.key("read_ns").number(reading.read_ns);
+  json.close('}');
+}
+
+void put(Json& json, const GpuInstance& instance) {
+  json.open('{');
+  json.key("uuid").string(instance.uuid);
+  json.key("gpu_instance").number(instance.gpu_instance);
+  json.key("compute_instance").number(instance.compute_instance);
+  json.key("memory_total_bytes").number(instance.memory_total.count);
+  json.key("memory_used_bytes").number(instance.memory_used.count);
+  json.key("multiprocessors").number(instance.multiprocessors);
+  json.close('}');
+}
+
+void put(Json& json, const GpuEnded& ended) {
+  json.open('{');
+  json.key("pid").number(ended.pid);
+  json.key("gpu_percent").number(ended.gpu_percent);
+  json.key("memory_percent").number(ended.memory_percent);
+  json.key("memory_peak_bytes").number(ended.memory_peak.count);
+  json.key("lived_ms").number(ended.lived_ms);
+  json.key("start_unix_us").number(ended.start_unix_us);
+  json.close('}');
+}
+
+void put(Json& json, const GpuNeighbour& neighbour) {
+  json.open('{');
+  json.key("index").number(neighbour.index);
+  json.key("distance").string(to_string(neighbour.distance));
+  json.close('}');
+}
+
+template <class T>
+void put_list(Json& json, const char* name, const std::vector<T>& items) {
+  json.key(name).open('[');
+  for (const T& item : items) put(json, item);
+  json.close(']');
+}
+
 void put(Json& json, const GpuProcess& process) {
   json.open('{');
   json.key("pid").number(process.pid);
@@ -67,6 +131,11 @@ void put(Json& json, const GpuProcess& process) {
       .maybe(process.memory ? std::optional(process.memory->count) : std::nullopt);
   json.key("sm_percent").maybe(process.sm_percent);
   json.key("kind").string(name_of_kind(process.kind));
+  json.key("pairing").string(to_string(process.pairing));
+  json.key("memory_answer").string(to_string(process.memory.answer));
+  json.key("sm_answer").string(to_string(process.sm_percent.answer));
+  json.key("gpu_instance").maybe(process.gpu_instance);
+  json.key("compute_instance").maybe(process.compute_instance);
   json.close('}');
 }
 
@@ -80,10 +149,24 @@ void put(Json& json, const GpuDevice& device) {
   json.key("memory_used_bytes").number(device.memory_used.count);
   json.key("busy_percent").maybe(device.busy_percent);
   json.key("read_ns").number(device.read_ns);
+  json.key("detail").string(device.detail);
+  json.key("memory_reserved_bytes").number(device.memory_reserved.count);
+  json.key("memory_answer").string(to_string(device.memory_answer));
+  json.key("pci_bus_id").string(device.place.pci_bus_id);
+  json.key("local_cpus").string(device.place.local_cpus);
+  json.key("readings").open('{');
+  for_each_reading(device,
+                   [&](const char* name, const auto& reading) { put(json, name, reading); });
+  put(json, "advice", device.errors.advice);
+  json.close('}');
+  put_list(json, "neighbours", device.place.neighbours);
+  put_list(json, "instances", device.instances);
+  put_list(json, "ended", device.ended);
   json.key("processes_visible").boolean(device.processes_visible);
-  json.key("processes").open('[');
-  for (const GpuProcess& process : device.processes) put(json, process);
-  json.close(']');
+  json.key("processes_answer").string(to_string(device.processes_answer));
+  json.key("rows_refused").number(device.rows_refused);
+  json.key("rows_cut").number(device.rows_cut);
+  put_list(json, "processes", device.processes);
   json.close('}');
 }
 
@@ -97,9 +180,9 @@ std::string json_of(const GpuSnapshot& snapshot) {
   json.key("sentence").string(describe(snapshot.sight, snapshot.detail));
   json.key("pids_are_ours").boolean(snapshot.pids_are_ours);
   json.key("taken_ns").number(snapshot.taken_ns);
-  json.key("devices").open('[');
-  for (const GpuDevice& device : snapshot.devices) put(json, device);
-  json.close(']');
+  json.key("driver_version").string(snapshot.driver_version);
+  json.key("module_version").string(snapshot.module_version);
+  put_list(json, "devices", snapshot.devices);
   json.close('}');
   return json.take() + "\n";
 }
@@ -118,6 +201,7 @@ std::string table_of(const GpuSnapshot& snapshot) {
                   percent(device.busy_percent).c_str(),
                   std::string(to_string(device.state)).c_str());
     text += line;
+    if (!device.detail.empty()) text += "        " + device.detail + '\n';
     if (!device.processes_visible) text += "        its processes cannot be listed\n";
     for (const GpuProcess& process : device.processes) {
       const std::string held = process.memory ? to_string(*process.memory) : "memory not told";

@@ -7,48 +7,84 @@
 #include <cerrno>
 
 #include "os/clock.h"
+#include "sentinel/driver_probe.h"
+#include "sentinel/event_watch.h"
 #include "sentinel/frame.h"
 
 namespace gpuward::sentinel {
 namespace {
 
-using std::chrono::milliseconds;
-
-/// States: idle (waiting for next_look_ or a byte); looking (asked at asked_at_, hung_report_
-/// ahead). A byte while looking is kept in wanted_, because the look under way may have read
-/// already.
+/// States: idle (waiting for next_look_ or a byte); looking (a call may get stuck). A byte while
+/// looking is kept in wanted_, because the look under way may have read already.
 class Server {
  public:
-  Server(Looker& looker, const os::Fd& peer) : looker_(looker), peer_(peer) {}
+  Server(Looker& looker, gpu::NvmlOptions options, const os::Fd& peer)
+      : looker_(looker), options_(std::move(options)), peer_(peer) {}
 
   Result<void> run() {
     while (!over_) {
-      begin_look(os::now());
-      pollfd fds[2] = {{peer_.get(), POLLIN, 0}, {looker_.ready_fd(), POLLIN, 0}};
-      const int got = ::poll(fds, 2, os::poll_timeout(looking_ ? hung_report_ : next_look_));
+      const Instant now = os::now();
+      begin_look(now);
+      if (probing_) probe_.tick(now);
+      pollfd fds[4] = {{peer_.get(), POLLIN, 0},
+                       {looker_.ready_fd(), POLLIN, 0},
+                       {events_ != nullptr ? events_->ready_fd() : -1, POLLIN, 0},
+                       {probe_.poll_fd(), POLLIN, 0}};
+      const int got = ::poll(fds, 4, os::poll_timeout(next_deed(os::now())));
       if (got < 0 && errno != EINTR) return fail(last_error("poll"));
+      if (got > 0 && fds[2].revents != 0) hear_events();
+      if (got > 0 && fds[3].revents != 0) probe_.finish();
       if (got > 0 && fds[1].revents != 0) GPUWARD_TRY(end_look());
       if (got > 0 && fds[0].revents != 0) GPUWARD_TRY(hear());
-      GPUWARD_TRY(report_hung(os::now()));
+      GPUWARD_TRY(report_unfinished(os::now()));
     }
     return {};
   }
 
  private:
+  Instant next_deed(Instant now) const {
+    const Instant probe = probing_ ? probe_.due() : Instant::max();
+    if (!looking_) return std::min(probe, next_look_);
+    return std::min({probe, std::max(looker_.stuck_at(now), report_from_), heartbeat_});
+  }
+
   void begin_look(Instant now) {
     if (looking_ || (now < next_look_ && !wanted_)) return;
-    looking_ = looker_.ask();
-    wanted_ = false;
-    asked_at_ = now;
+    looking_ = looker_.ask(everything_);
+    wanted_ = everything_ = false;
     next_look_ = now + kPeriod;
-    hung_report_ = now + kLookDeadline;
+    report_from_ = now;
+    heartbeat_ = now + 2 * kPeriod;
   }
 
   Result<void> end_look() {
-    const auto snapshot = looker_.take();
+    auto snapshot = looker_.take();
     if (!snapshot) return {};
     looking_ = false;
-    return send(*snapshot);
+    if (snapshot->sight == GpuSight::visible) begin_watching();
+    return send(*std::move(snapshot));
+  }
+
+  /// Once the cards are awake: neither the events nor the probe may be what wakes them.
+  void begin_watching() {
+    probing_ = true;
+    if (events_tried_) return;
+    events_tried_ = true;
+    // Without them a look each second finds nearly as much.
+    if (auto watch = EventWatch::start(options_)) events_ = *watch;
+  }
+
+  void hear_events() {
+    auto taken = events_->take();
+    for (const GpuEvent& event : taken.events) {
+      if (pending_.events.size() < kMostEvents)
+        pending_.events.push_back(event);
+      else
+        ++pending_.lost;
+    }
+    pending_.lost += taken.lost;
+    // What the driver tells by itself is worth a look at what else it now says.
+    wanted_ = everything_ = true;
   }
 
   Result<void> hear() {
@@ -58,18 +94,28 @@ class Server {
     if (got < 0 && errno != ECONNRESET) return fail(last_error("read a question"));
     over_ = got <= 0;
     wanted_ = true;
-    const bool is_hung = looking_ && os::now() - asked_at_ >= kLookDeadline;
-    if (is_hung) hung_report_ = os::now();
+    const Instant now = os::now();
+    if (looking_ && now >= looker_.stuck_at(now)) report_from_ = now;
     return {};
   }
 
-  Result<void> report_hung(Instant now) {
-    if (!looking_ || over_ || now < hung_report_) return {};
-    hung_report_ = now + kPeriod;
-    return send(looker_.hung(std::chrono::duration_cast<milliseconds>(now - asked_at_)));
+  Result<void> report_unfinished(Instant now) {
+    if (!looking_ || over_) return {};
+    if (now >= report_from_ && now >= looker_.stuck_at(now)) {
+      report_from_ = now + kPeriod;
+      heartbeat_ = now + 2 * kPeriod;
+      return send(looker_.hung(now));
+    }
+    if (now < heartbeat_) return {};
+    heartbeat_ = now + kPeriod;
+    return send(looker_.unfinished());
   }
 
-  Result<void> send(const GpuSnapshot& snapshot) {
+  Result<void> send(GpuSnapshot snapshot) {
+    snapshot.events = std::move(pending_.events);
+    snapshot.events_lost = pending_.lost;
+    snapshot.driver_changed = probe_.driver_changed();
+    pending_ = {};
     const auto frame = frame_of(snapshot);
     if (!frame) return fail(frame.error());
     std::span<const std::byte> rest(*frame);
@@ -90,24 +136,30 @@ class Server {
   }
 
   Looker& looker_;
+  gpu::NvmlOptions options_;
   const os::Fd& peer_;
+  EventWatch* events_ = nullptr;  // lives as long as the program
+  EventWatch::Taken pending_;     // not sent yet
+  DriverProbe probe_;
+  bool probing_ = false;
+  bool events_tried_ = false;
   bool looking_ = false;
   bool wanted_ = false;
+  bool everything_ = false;
   bool over_ = false;
-  Instant asked_at_ = Instant::min();
   Instant next_look_ = Instant::min();
-  Instant hung_report_ = Instant::max();
+  Instant report_from_ = Instant::max();  // a hung call is reported from here on
+  Instant heartbeat_ = Instant::max();    // something is said then, even of a look that goes on
 };
 
 }  // namespace
 
-Result<void> serve(Looker& looker, const os::Fd& peer) {
+Result<void> serve(Looker& looker, gpu::NvmlOptions options, const os::Fd& peer) {
   GPUWARD_TRY(peer.set_nonblocking(false));
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(kLookDeadline).count();
-  const timeval limit{.tv_sec = seconds, .tv_usec = 0};
+  const timeval limit{.tv_sec = kPeerPatience.count(), .tv_usec = 0};
   if (::setsockopt(peer.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0)
     return fail(last_error("use the connected socket that must be descriptor 3"));
-  return Server(looker, peer).run();
+  return Server(looker, std::move(options), peer).run();
 }
 
 }  // namespace gpuward::sentinel

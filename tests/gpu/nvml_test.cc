@@ -12,7 +12,7 @@ TEST(Abi, VersionTagsAreSizeAndVersion) {
 }
 
 TEST(Nvml, SaysWhichLibraryIsMissing) {
-  Nvml nvml("/nowhere/libnvidia-ml.so.1");
+  Nvml nvml(NvmlOptions("/nowhere/libnvidia-ml.so.1"));
   const GpuSnapshot snapshot = nvml.look();
   EXPECT_EQ(snapshot.sight, GpuSight::no_library);
   EXPECT_NE(snapshot.detail.find("/nowhere/libnvidia-ml.so.1"), std::string::npos)
@@ -23,7 +23,7 @@ TEST(Nvml, SaysWhichLibraryIsMissing) {
 }
 
 TEST(Nvml, RefusesALibraryThatIsNotNvml) {
-  Nvml nvml("libm.so.6");
+  Nvml nvml(NvmlOptions("libm.so.6"));
   const GpuSnapshot snapshot = nvml.look();
   EXPECT_EQ(snapshot.sight, GpuSight::no_library);
   EXPECT_EQ(snapshot.detail, "libm.so.6 has no nvmlInit_v2");
