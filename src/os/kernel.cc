@@ -1,7 +1,9 @@
 #include "os/kernel.h"
 
 #include <linux/sched.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -33,7 +35,34 @@ bool try_clone_into_cgroup() {
   return child < 0 && errno == EBADF;
 }
 
+// struct pidfd_info of linux/pidfd.h, which the headers of our oldest systems lack, as far as
+// Linux 6.13 had it (PIDFD_INFO_SIZE_VER0); 6.15 gives the exit code a place of its own in it.
+struct PidfdInfo {
+  std::uint64_t mask;
+  std::uint64_t cgroup_id;
+  std::uint32_t ids[11];
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr unsigned long kPidfdGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+constexpr std::uint64_t kInfoExit = 1U << 3;
+
 }  // namespace
+
+bool try_exit_info() {
+  const pid_t child = ::fork();
+  if (child < 0) return false;
+  if (child == 0) ::_exit(7);
+  const long number = ::syscall(SYS_pidfd_open, child, 0);
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (number < 0) return false;
+  const Fd fd = Fd::take(static_cast<int>(number));
+  PidfdInfo info{};
+  info.mask = kInfoExit;
+  return ::ioctl(fd.get(), kPidfdGetInfo, &info) == 0 && (info.mask & kInfoExit) != 0 &&
+         WEXITSTATUS(info.exit_code) == 7;
+}
 
 Kernel probe_kernel(std::string_view mask, std::string* unknown) {
   Kernel found;

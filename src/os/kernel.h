@@ -29,4 +29,9 @@ const Kernel& kernel();
 /// A probe with an explicit mask. Unknown mask names are returned in @p unknown, comma-separated.
 Kernel probe_kernel(std::string_view mask, std::string* unknown = nullptr);
 
+/// Does a pidfd tell how its process ended, although somebody else reaped it (PIDFD_INFO_EXIT,
+/// 6.15)? Tried on a child of our own that ends at once: for programs with one thread, and apart
+/// from kernel(), which anchors ask at each start.
+bool try_exit_info();
+
 }  // namespace gpuward::os

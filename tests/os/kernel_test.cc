@@ -1,5 +1,9 @@
 #include "os/kernel.h"
 
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include <cstdio>
 #include <gtest/gtest.h>
 
 namespace gpuward::os {
@@ -44,6 +48,21 @@ TEST(Kernel, UnknownMaskNamesAreGivenBack) {
   EXPECT_FALSE(masked.cgroup_kill);
   EXPECT_TRUE(masked.cgroup);
   probe_kernel("nonsense");  // nobody asked for the names
+}
+
+// A kernel says by its number what it should have; one that has it was really asked.
+TEST(Kernel, TheExitOfAReapedChildIsToldFromLinux6_15On) {
+  utsname name{};
+  ASSERT_EQ(::uname(&name), 0);
+  int major = 0;
+  int minor = 0;
+  ASSERT_EQ(std::sscanf(name.release, "%d.%d", &major, &minor), 2);
+  if (major < 6 || (major == 6 && minor < 15)) {
+    EXPECT_FALSE(try_exit_info()) << name.release;
+  } else if (probe_kernel("").pidfd) {
+    EXPECT_TRUE(try_exit_info()) << name.release;
+  }
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "its child was left behind";
 }
 
 }  // namespace
