@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/units.h"
+#include "gpu/self_test.h"
 #include "os/clock.h"
 #include "os/spawn.h"
 #include "sentinel/driver_probe.h"
@@ -46,6 +47,9 @@ constexpr char kHelp[] =
     "  --skip N[,N...]  makes no call about these cards; --only N none about any other\n"
     "gpuward-sentinel --probe\n"
     "  only asks whether the driver can be opened: exit 18 when it was changed underneath\n"
+    "gpuward-sentinel --self-test\n"
+    "  what this driver does where documents leave it open, one line a test and card: ok, differs\n"
+    "  or unseen first; for gpuward doctor\n"
     "GPUWARD_NVML=PATH names another library than libnvidia-ml.so.1\n"
     "exit: 0 GPUs visible (or served until the end), 1 not visible (or failed), 2 usage\n";
 
@@ -54,6 +58,7 @@ struct Options {
   bool once = false;
   bool serve = false;
   bool probe = false;
+  bool self_test = false;
   bool help = false;
   std::chrono::milliseconds within = kLookDeadline;
   gpu::NvmlOptions cards;
@@ -108,12 +113,15 @@ std::optional<Options> parse(std::span<char*> words) {
       options.help = true;
     else if (word == "--probe")
       options.probe = true;
+    else if (word == "--self-test")
+      options.self_test = true;
     else if (n + 1 < words.size() && parse_valued(word, words[n + 1], options))
       ++n;
     else
       return std::nullopt;
   }
-  if (!options.help && options.once + options.serve + options.probe != 1) return std::nullopt;
+  const int modes = options.once + options.serve + options.probe + options.self_test;
+  if (!options.help && modes != 1) return std::nullopt;
   return options;
 }
 
@@ -157,6 +165,15 @@ int probe() {
   return sight == GpuSight::visible ? 0 : kNotVisible;
 }
 
+int self_test() {
+  // Each line at once: the next call may hang.
+  gpu::self_test({}, [](std::string_view line) {
+    std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
+    std::fflush(stdout);
+  });
+  return 0;
+}
+
 int run(std::span<char*> words) {
   const auto options = parse(words);
   if (!options) {
@@ -176,6 +193,7 @@ int run(std::span<char*> words) {
     }
   }
   if (options->probe) return probe();
+  if (options->self_test) return self_test();
   os::raise_file_limit();  // it holds every process that has a card
   auto looker = sentinel::Looker::start(options->cards);
   if (!looker) return complain(looker.error());
