@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "cli/completion.h"
 #include "cli/demo.h"
+#include "cli/doctor.h"
 #include "cli/events.h"
 #include "cli/explain.h"
 #include "cli/look_commands.h"
@@ -36,6 +37,7 @@ struct Options {
   std::string timeout;
   std::string shell;
   bool ps_json = false;
+  bool doctor_json = false;
   bool plan_json = false;
   std::string explain_service;
   std::string release_service;
@@ -103,6 +105,16 @@ void add_looks(CLI::App& app, Options& options, int& exit_code) {
       "check", "find every problem of a configuration without starting anything");
   check->add_option("file", options.check_files, "default: all *.toml of the etc folder");
   check->callback([&] { exit_code = cli::check(options.check_files); });
+}
+
+void add_doctor(CLI::App& app, Options& options, int& exit_code) {
+  auto* doctor = app.add_subcommand(
+      "doctor", "what this machine costs your services, and how to mend it; needs nothing");
+  doctor->add_flag("--json", options.doctor_json, "for programs");
+  doctor->footer(
+      "Each line: OK, WARN, FAIL, or UNSEEN for what cannot be seen from here or is not here.\n"
+      "It sets nothing: what to do is said, and yours to do. exit: 0 OK, 1 WARN, 2 FAIL");
+  doctor->callback([&] { exit_code = cli::doctor(options.doctor_json); });
 }
 
 void add_ledger(CLI::App& app, Options& options, int& exit_code) {
@@ -282,6 +294,7 @@ int main(int argc, char** argv) {
   add_services(app, options, exit_code);
   add_release(app, options, exit_code);
   add_looks(app, options, exit_code);
+  add_doctor(app, options, exit_code);
   add_ledger(app, options, exit_code);
   add_completion(app, options, exit_code);
 
