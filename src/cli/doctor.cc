@@ -32,7 +32,6 @@ std::vector<Finding> self_test() {
   const auto program = os::sibling_program("gpuward-sentinel");
   if (!program) return check_self_tests({}, program.error().message());
   const Instant deadline = os::now() + kSelfTestWithin;
-  std::string trouble;
   const auto answer = os::run_aside(
       [&] {
         const auto lines = os::run_and_read(*program, {"--self-test"}, deadline);

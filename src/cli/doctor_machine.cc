@@ -51,12 +51,12 @@ std::optional<std::vector<std::string>> names_in(const std::string& folder) {
 }
 
 std::optional<std::vector<PciCard>> find_cards(const std::string& root) {
-  const std::string bus = root + "/sys/bus/pci/devices";
+  const std::string bus = root + "/sys/bus/pci/devices/";
   const auto addresses = names_in(bus);
   if (!addresses) return std::nullopt;
   std::vector<PciCard> cards;
   for (const auto& address : *addresses) {
-    const std::string device = bus + "/" + address;
+    const std::string device = bus + address;
     // 0x10de: NVIDIA. 0x03....: a display controller; its sound and USB functions are no cards.
     if (read_line(device + "/vendor") != "0x10de" ||
         !read_line(device + "/class").starts_with("0x03"))
@@ -108,11 +108,11 @@ namespace {
 std::vector<AptSetting> read_apt(const std::string& root) {
   std::vector<AptSetting> all;
   std::vector<std::string> files;
-  for (const auto& name :
-       names_in(root + "/etc/apt/apt.conf.d").value_or(std::vector<std::string>{}))
+  const std::string folder = root + "/etc/apt/apt.conf.d/";
+  for (const auto& name : names_in(folder).value_or(std::vector<std::string>{}))
     // As apt does: others are what dpkg or an editor has put aside.
     if (name.find('.') == std::string::npos || name.ends_with(".conf"))
-      files.push_back(root + "/etc/apt/apt.conf.d/" + name);
+      files.push_back(folder + name);
   files.push_back(root + "/etc/apt/apt.conf");
   for (const auto& file : files)
     for (auto& setting : parse_apt_conf(os::read_file(file).value_or("")))
