@@ -19,6 +19,7 @@ build: setup ## build everything into build/release/bin
 	@cmake --build build/release -j $(JOBS)
 
 test: build ## build and run every test
+	@scripts/setup --promtool
 	@scripts/test
 
 demo: build ## see it work, in 90 s: leftovers, receipt, utilisation, every film, stop with proof

@@ -13,6 +13,7 @@
 #include "cli/events.h"
 #include "cli/explain.h"
 #include "cli/look_commands.h"
+#include "cli/metrics.h"
 #include "cli/ps.h"
 #include "cli/release.h"
 #include "cli/reload.h"
@@ -38,6 +39,7 @@ struct Options {
   std::string shell;
   bool ps_json = false;
   bool doctor_json = false;
+  std::string metrics_listen;
   bool plan_json = false;
   std::string explain_service;
   std::string release_service;
@@ -115,6 +117,15 @@ void add_doctor(CLI::App& app, Options& options, int& exit_code) {
       "Each line: OK, WARN, FAIL, or UNSEEN for what cannot be seen from here or is not here.\n"
       "It sets nothing: what to do is said, and yours to do. exit: 0 OK, 1 WARN, 2 FAIL");
   doctor->callback([&] { exit_code = cli::doctor(options.doctor_json); });
+}
+
+void add_metrics(CLI::App& app, Options& options, int& exit_code) {
+  auto* metrics = app.add_subcommand(
+      "metrics", "every number of status and ps, for Prometheus: once, or served");
+  metrics->add_option("--listen", options.metrics_listen,
+                      "serve GET /metrics there: 127.0.0.1:9477, [::1]:9477 or unix:PATH");
+  metrics->footer("All metrics: docs/metrics.md. Only this machine is listened to.");
+  metrics->callback([&] { exit_code = cli::metrics(options.metrics_listen); });
 }
 
 void add_ledger(CLI::App& app, Options& options, int& exit_code) {
@@ -295,6 +306,7 @@ int main(int argc, char** argv) {
   add_release(app, options, exit_code);
   add_looks(app, options, exit_code);
   add_doctor(app, options, exit_code);
+  add_metrics(app, options, exit_code);
   add_ledger(app, options, exit_code);
   add_completion(app, options, exit_code);
 
