@@ -18,9 +18,9 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr auto kGpuWithin = std::chrono::seconds(5);
-constexpr auto kSelfTestWithin = std::chrono::seconds(5);
-constexpr auto kFilesWithin = std::chrono::seconds(3);  // for all file systems together
+constexpr auto kGpuWithin = std::chrono::seconds(4);  // a hung call is named after 2
+constexpr auto kSelfTestWithin = std::chrono::seconds(4);
+constexpr auto kFilesWithin = std::chrono::seconds(2);  // for all file systems together
 constexpr auto kOursWithin = std::chrono::seconds(3);   // for the warden and all anchors
 
 void add(std::vector<Finding>& all, std::vector<Finding> more) {

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "cli/warden_client.h"
@@ -131,33 +130,48 @@ std::optional<std::vector<SwapArea>> look_at_swap(const std::string& root) {
 
 namespace {
 
-// In the child: one line a folder, "NAME BYTES FILES OLDEST WHOLE". Never follows a link.
+struct TempLook {
+  std::uintmax_t bytes = 0;
+  std::uint64_t files = 0;
+  fs::file_time_type oldest = fs::file_time_type::max();
+  bool whole = true;
+};
+
+// Never follows a link. @p left: how many entries may still be looked at.
+TempLook look_into(const fs::path& folder, std::size_t& left) {
+  TempLook look;
+  std::error_code trouble;
+  fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied,
+                                      trouble);
+  for (; !trouble && at != fs::recursive_directory_iterator() && left > 0; at.increment(trouble)) {
+    --left;
+    std::error_code gone;
+    if (at->is_symlink(gone) || !at->is_regular_file(gone)) continue;
+    const auto size = at->file_size(gone);
+    const auto written = at->last_write_time(gone);
+    if (gone) continue;
+    ++look.files;
+    look.bytes += size;
+    look.oldest = std::min(look.oldest, written);
+  }
+  look.whole = !trouble && left > 0;
+  return look;
+}
+
+// In the child: one line a folder, "NAME BYTES FILES OLDEST WHOLE".
 std::string temp_lines(const std::string& folder) {
   std::ostringstream lines;
-  std::size_t looked = 0;
+  std::size_t left = kMostTempFiles;
   std::error_code trouble;
   const auto now = fs::file_time_type::clock::now();
-  for (const auto& replica : fs::directory_iterator(folder, trouble)) {
-    std::uintmax_t bytes = 0;
-    std::uint64_t files = 0;
-    auto oldest = now;
-    std::error_code skip;
-    fs::recursive_directory_iterator at(replica.path(),
-                                        fs::directory_options::skip_permission_denied, skip);
-    for (; !skip && at != fs::recursive_directory_iterator() && looked < kMostTempFiles;
-         at.increment(skip), ++looked) {
-      std::error_code gone;
-      if (at->is_symlink(gone) || !at->is_regular_file(gone)) continue;
-      const auto size = at->file_size(gone);
-      const auto written = at->last_write_time(gone);
-      if (gone) continue;
-      ++files;
-      bytes += size;
-      oldest = std::min(oldest, written);
-    }
-    const auto age = std::chrono::duration_cast<std::chrono::seconds>(now - oldest).count();
-    lines << replica.path().filename().string() << ' ' << bytes << ' ' << files << ' ' << age << ' '
-          << (!skip && looked < kMostTempFiles) << '\n';
+  fs::directory_iterator at(folder, trouble);
+  for (; !trouble && at != fs::directory_iterator(); at.increment(trouble)) {
+    const std::string name = at->path().filename().string();
+    if (name.find_first_of(" \t\n") != std::string::npos) continue;  // no service's
+    const TempLook look = look_into(at->path(), left);
+    const auto oldest = look.files == 0 ? now : std::min(now, look.oldest);
+    lines << name << ' ' << look.bytes << ' ' << look.files << ' '
+          << (now - oldest) / std::chrono::seconds(1) << ' ' << look.whole << '\n';
   }
   if (trouble && trouble != std::errc::no_such_file_or_directory)
     return "- " + folder + ": " + trouble.message();
@@ -213,8 +227,9 @@ UnitFacts look_at_unit(const std::string& root, const control::Home& home) {
   UnitFacts facts;
   facts.systemd = is_there(root + "/run/systemd/system");
   std::error_code trouble;
-  for (const auto& file : fs::directory_iterator(home.etc, trouble))
-    facts.configured = facts.configured || file.path().extension() == ".toml";
+  fs::directory_iterator at(home.etc, trouble);
+  for (; !trouble && at != fs::directory_iterator(); at.increment(trouble))
+    facts.configured = facts.configured || at->path().extension() == ".toml";
   for (const char* folder : {"/etc/systemd/system", "/usr/local/lib/systemd/system",
                              "/usr/lib/systemd/system", "/lib/systemd/system"}) {
     const std::string path = root + folder + "/gpuward.service";
