@@ -1,0 +1,145 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/units.h"
+#include "domain/xid.h"
+
+// What follows from an Xid. The table is NVIDIA's catalogue for A100 and later (October 2025, as
+// gpud carries it), cross-read with DCGM, the Kubernetes device plugin and the open kernel module.
+
+namespace gpuward {
+
+/// What kind of trouble an Xid number is.
+enum class XidClass : std::uint8_t {
+  unlisted = 0,       ///< not in the table: nothing is done by itself
+  app = 1,            ///< the process in the line did it, or lost its context by it
+  app_contained = 2,  ///< 94: a memory error that hit that process alone
+  follow_on = 3,      ///< 43, 45: the end of a channel, the echo of another Xid or of a kill
+  reset = 4,          ///< the card needs a reset
+  reboot = 5,         ///< the card is off the bus, or hands are needed
+  memory = 6,         ///< the life of its memory: errors, remapped rows
+  link = 7,           ///< NVLink: only services on several cards are concerned
+  advice = 8,         ///< 154: the driver's recommendation has changed
+  info = 9,
+};
+/// "app": a contract of the JSON output.
+std::string_view to_string(XidClass xid_class);
+/// By the table alone.
+XidClass class_of(std::uint32_t xid);
+
+/// The one thing to be done, by whoever may do it.
+enum class XidAction : std::uint8_t {
+  none = 0,             ///< it is noise, or only for the record
+  watch = 1,            ///< nothing yet
+  restart_service = 2,  ///< that of the process in the line
+  report_stranger = 3,  ///< its process is none of ours: nobody is touched
+  check_card = 4,       ///< a diagnosis by a person: unlisted, or three services were hit
+  reset_when_idle = 5,  ///< at the next chance: rows wait to be remapped
+  reset_card = 6,       ///< drain its services, then reset it
+  reboot_host = 7,
+  replace_card = 8,  ///< inspection of the hardware, or its return
+  inspect_link = 9,  ///< NVLink, cables, the switch
+  read_advice = 10,  ///< NVML field 230
+};
+/// "restart-service": a contract of the JSON output.
+std::string_view to_string(XidAction action);
+
+/// What an Xid means for its card. Ordered: the later is the worse.
+enum class CardConsequence : std::uint8_t {
+  none = 0,
+  suspect = 1,     ///< nothing new is placed there, what runs runs on
+  quarantine = 2,  ///< its services are to leave it
+};
+/// "quarantine": a contract of the JSON output.
+std::string_view to_string(CardConsequence consequence);
+
+/// What is known about an Xid beside its line.
+struct XidFacts {
+  Instant at{};         ///< when the driver said it
+  std::string service;  ///< whose tree its pid was in; empty: nobody's here, or it cannot be told
+  /// When gpuward last ended processes of that service, or saw them end; absent: not lately.
+  std::optional<Instant> tree_ended;
+};
+
+struct XidJudgement {
+  XidClass xid_class = XidClass::unlisted;
+  XidAction action = XidAction::none;
+  CardConsequence consequence = CardConsequence::none;
+  /// Whose context is lost if it lives still: the pid of the line. Absent: nobody's in particular.
+  std::optional<std::uint32_t> victim;
+  std::uint32_t cause = 0;  ///< of a follow-on: the Xid that it echoes; 0: none
+  std::string sentence;     ///< for people, with the action; without a trailing full stop
+};
+
+/// One Xid, or several of the same number and process in a row.
+struct XidIncident {
+  XidLine line;
+  bool off_bus_text = false;  ///< it was said in words: `line.number` is 79
+  bool card_is_known = true;  ///< false: such words without an address
+  std::string service;        ///< as XidFacts::service of the first
+  Instant first{};
+  Instant last{};
+  std::uint32_t times = 1;
+  XidJudgement judged;
+};
+
+/// What a card's incidents come to.
+struct CardStanding {
+  CardConsequence consequence = CardConsequence::none;
+  Instant since{};
+  std::string why;  ///< the sentence of the incident that brought it there
+};
+
+class XidHistory;
+
+/// Judges @p line after what @p history tells. Pure; adds nothing.
+XidJudgement judge(const XidHistory& history, const XidLine& line, const XidFacts& facts);
+
+/// The Xids of the last 24 hours, by card. Bounded: at most kMostCards cards, kMostPerCard
+/// incidents each, the oldest go first; what a card has come to stays until clear().
+class XidHistory {
+ public:
+  static constexpr auto kSpan = std::chrono::hours(24);
+  static constexpr std::size_t kMostPerCard = 128;
+  static constexpr std::size_t kMostCards = 64;
+
+  /// Judges and keeps. The incident is that which @p line was added to; it stays valid until the
+  /// next call.
+  const XidIncident& add(const XidLine& line, const XidFacts& facts);
+  /// The same for words without a number. @p card may be unknown.
+  const XidIncident& add_off_bus(const std::optional<PciAddress>& card, Instant at);
+
+  /// Oldest first. Empty for a card that nothing was heard of.
+  std::span<const XidIncident> of_card(const PciAddress& card) const;
+  /// Those that hit @p service, on any card, oldest first.
+  std::vector<const XidIncident*> of_service(std::string_view service) const;
+  std::vector<PciAddress> cards() const;
+  /// Words without an address: some card of this host is off the bus.
+  const std::vector<XidIncident>& of_unknown_card() const { return unknown_; }
+  CardStanding standing(const PciAddress& card) const;
+
+  /// A person or a reset has put @p card right: it stands as if nothing had been heard of it.
+  void clear(const PciAddress& card);
+  /// Lets go of what is older than kSpan, and of a mere `suspect` that nothing was added to since.
+  void forget_old(Instant now);
+
+ private:
+  struct Card {
+    std::vector<XidIncident> incidents;
+    CardStanding standing;
+  };
+  Card& card_at(const PciAddress& card);
+  std::map<PciAddress, Card> cards_;
+  std::vector<XidIncident> unknown_;
+};
+
+}  // namespace gpuward
