@@ -58,13 +58,31 @@ struct OffBusLine {
   friend bool operator==(const OffBusLine&, const OffBusLine&) = default;
 };
 
-/// monostate: the line is about something else.
-using CardLine = std::variant<std::monostate, XidLine, OffBusLine>;
+/// The driver names a card, before the first Xid of it: "NVRM: GPU at PCI:0000:61:00: GPU-uuid".
+struct CardNameLine {
+  PciAddress card;
+  Text<48> uuid;  ///< as NVML gives it
 
-/// Takes apart the text of one record of the kernel's log, at most @ref kLongestKernelLine bytes of
-/// it, with or without a time or a word of a log daemon before "NVRM: ". Reads the shapes of
-/// drivers from 304 to 595. Never throws, allocates nothing.
+  friend bool operator==(const CardNameLine&, const CardNameLine&) = default;
+};
+
+/// monostate: the line is about something else.
+using CardLine = std::variant<std::monostate, XidLine, OffBusLine, CardNameLine>;
+
+/// Takes apart the text of one record of the kernel's log, as the kernel has it: it begins with
+/// "NVRM: ". What stands elsewhere in a line may be words of others, a file's or a process's name.
+/// At most the first kLongestKernelLine bytes are looked at. Reads the shapes of drivers from 304
+/// to 595. Never throws, allocates nothing.
 CardLine parse_card_line(std::string_view text);
+
+/// The card that "NVRM: The NVIDIA GPU 0000:b3:00.0" is about, the first of up to three lines of
+/// which the last says that it has fallen off the bus. One record for the kernel; a file of lines
+/// has them apart.
+std::optional<PciAddress> announced_card(std::string_view text);
+
+/// What the kernel said in a line that a log daemon or `dmesg` wrote: without "Feb 14 05:03:41 host
+/// kernel: " and "[ 1843.308145] ".
+std::string_view kernel_message(std::string_view line);
 
 /// What the kernel itself allows a record of its log (PRINTKRB_RECORD_MAX of printk), about.
 inline constexpr std::size_t kLongestKernelLine = 2048;

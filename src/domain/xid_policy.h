@@ -66,10 +66,15 @@ std::string_view to_string(CardConsequence consequence);
 struct XidFacts {
   Instant at{};         ///< when the driver said it
   std::string service;  ///< whose tree its pid was in; empty: nobody's here, or it cannot be told
+  /// Start time of the process that had this pid here when the line was read, in clock ticks since
+  /// boot; 0: none had, or pids of the driver are not ours (harm.md 4).
+  std::uint64_t start_ticks = 0;
   /// When gpuward last ended processes of that service, or saw them end; absent: not lately.
   std::optional<Instant> tree_ended;
 };
 
+/// `action` is the one thing that the sentence asks for. Where there is a victim that lives still
+/// and is of a service, that service's restart goes without saying: a lost context never heals.
 struct XidJudgement {
   XidClass xid_class = XidClass::unlisted;
   XidAction action = XidAction::none;
@@ -83,9 +88,10 @@ struct XidJudgement {
 /// One Xid, or several of the same number and process in a row.
 struct XidIncident {
   XidLine line;
-  bool off_bus_text = false;  ///< it was said in words: `line.number` is 79
-  bool card_is_known = true;  ///< false: such words without an address
-  std::string service;        ///< as XidFacts::service of the first
+  bool off_bus_text = false;      ///< it was said in words: `line.number` is 79
+  bool card_is_known = true;      ///< false: such words without an address
+  std::string service;            ///< as XidFacts of the first
+  std::uint64_t start_ticks = 0;  ///< likewise
   Instant first{};
   Instant last{};
   std::uint32_t times = 1;
@@ -111,6 +117,9 @@ class XidHistory {
   static constexpr auto kSpan = std::chrono::hours(24);
   static constexpr std::size_t kMostPerCard = 128;
   static constexpr std::size_t kMostCards = 64;
+  /// The same number of the same process within this time of the last is the same incident, and for
+  /// what concerns a whole card one of any process.
+  static constexpr auto kEpisode = std::chrono::seconds(60);
 
   /// Judges and keeps. The incident is that which @p line was added to; it stays valid until the
   /// next call.
@@ -136,8 +145,11 @@ class XidHistory {
   struct Card {
     std::vector<XidIncident> incidents;
     CardStanding standing;
+    Instant raised{};  ///< when anything last asked for that
   };
+  static void raise(Card& card, const XidIncident& incident);
   Card& card_at(const PciAddress& card);
+  const XidIncident& keep(Card& card, XidIncident incident);
   std::map<PciAddress, Card> cards_;
   std::vector<XidIncident> unknown_;
 };
