@@ -1,12 +1,14 @@
 #include "config/config.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
 #include <system_error>
 #include <utility>
 
+#include "config/host_reader.h"
 #include "config/keys.h"
 #include "config/ledger_reader.h"
 #include "config/links.h"
@@ -41,18 +43,22 @@ void take_service(const Entry& service, Report& report, const Resolver& resolver
 }
 
 void take_top_level(const Entry& entry, Report& report, const Resolver& resolver, Parsed& into) {
-  const std::string expected = "[service.NAME] or [ledger]";
+  const std::string expected = "[service.NAME], [ledger] or [host]";
   if (entry.key == "ledger") {
     into.ledger_origin.emplace();
     return read_ledger(entry, report, *into.ledger_origin, into.ledger);
   }
+  if (entry.key == "host") {
+    into.host_origin.emplace();
+    return read_host(entry, report, *into.host_origin, into.host);
+  }
   if (entry.key != "service") {
     const bool table = entry.value.kind == Kind::table;
     const std::string what = (table ? "unknown table " : "unknown key ") + in_quotes(entry.key);
-    if (is_near(entry.key, "service"))
-      report.add(entry.place, what + "; did you mean 'service'?");
-    else if (is_near(entry.key, "ledger"))
-      report.add(entry.place, what + "; did you mean 'ledger'?");
+    constexpr std::array<std::string_view, 3> kTables = {"service", "ledger", "host"};
+    const auto near = nearest(entry.key, kTables);
+    if (!near.empty())
+      report.add(entry.place, what + "; did you mean '" + std::string(near) + "'?");
     else
       report.add(entry.place, what + " at the top level", expected);
     return;
@@ -119,6 +125,21 @@ Parsed parse_one(std::string_view text, std::string_view file_name, const Resolv
   return parsed;
 }
 
+// A table that all files together may have once.
+template <class Policy>
+void merge_once(const std::string& table, std::optional<Origin>& from_origin, Policy& from,
+                std::optional<Origin>& into_origin, Policy& into, std::vector<Problem>& problems) {
+  if (!from_origin) return;
+  if (into_origin) {
+    problems.push_back(problem_at(
+        from_origin->name, "'" + table + "' is already defined at " + render(into_origin->name),
+        "it once"));
+    return;
+  }
+  into_origin = std::move(from_origin);
+  into = std::move(from);
+}
+
 void merge(Parsed from, Parsed& into) {
   std::ranges::move(from.problems, std::back_inserter(into.problems));
   into.partial |= from.partial;
@@ -140,15 +161,9 @@ void merge(Parsed from, Parsed& into) {
   take(from.services, into.services);
   take(from.broken, into.broken);
   into.origins.merge(from.origins);
-  if (!from.ledger_origin) return;
-  if (into.ledger_origin) {
-    into.problems.push_back(problem_at(
-        from.ledger_origin->name,
-        "'ledger' is already defined at " + render(into.ledger_origin->name), "it once"));
-    return;
-  }
-  into.ledger_origin = std::move(from.ledger_origin);
-  into.ledger = std::move(from.ledger);
+  merge_once("ledger", from.ledger_origin, from.ledger, into.ledger_origin, into.ledger,
+             into.problems);
+  merge_once("host", from.host_origin, from.host, into.host_origin, into.host, into.problems);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "config/problem.h"
 #include "domain/event.h"
+#include "domain/host.h"
 #include "domain/service.h"
 
 /// TOML to the service model. Parsing, then checking, then applying: parse() and check_machine()
@@ -48,6 +49,9 @@ struct Parsed {
   /// The table [ledger], and where it stands when a file has one.
   LedgerPolicy ledger;
   std::optional<Origin> ledger_origin;
+  /// The table [host], likewise.
+  HostPolicy host;
+  std::optional<Origin> host_origin;
   /// Every problem, sorted by place; those of an env_file follow the file that names it.
   std::vector<Problem> problems;
   /// A file could not be read or has a syntax error: there may be more services.

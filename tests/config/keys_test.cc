@@ -107,6 +107,26 @@ TEST(Keys, TheLedgerIsKeptAsWritten) {
   EXPECT_EQ(parse_text("").ledger, LedgerPolicy{});
 }
 
+TEST(Host, TheKernelsLogIsWhereTheFileSays) {
+  EXPECT_EQ(parse_text("").host.kernel_log, "/dev/kmsg");
+  EXPECT_EQ(parse_text("[host]\nkernel_log = true\n").host.kernel_log, "/dev/kmsg");
+  EXPECT_EQ(parse_text("[host]\nkernel_log = false\n").host.kernel_log, "");
+  const auto parsed = parse_text("[host]\nkernel_log = \"/var/log/kern.log\"\n");
+  EXPECT_TRUE(parsed.problems.empty());
+  EXPECT_EQ(parsed.host.kernel_log, "/var/log/kern.log");
+}
+
+TEST(Host, MistakesAreTold) {
+  EXPECT_EQ(heads(parse_text("[host]\nkernel_log = \"kern.log\"\nkernel_lok = 1\n").problems),
+            (Lines{"2:14: 'host.kernel_log' is no path: 'kern.log', expected true, false, or the "
+                   "absolute path of a device, a file or a FIFO",
+                   "3:1: unknown key 'host.kernel_lok'; did you mean 'host.kernel_log'?"}));
+  EXPECT_EQ(heads(parse_text("host = 1\n").problems),
+            Lines{"1:8: 'host' is an integer, expected a table: [host]"});
+  EXPECT_EQ(heads(parse_text("[hosts]\n").problems),
+            Lines{"1:2: unknown table 'hosts'; did you mean 'host'?"});
+}
+
 TEST(Keys, MistakesAboutTheLedgerAreNamed) {
   EXPECT_EQ(heads(parse_text("[ledger]\nkeep = \"10d\"\nsyslog = \"log\"\nkep = 1\n").problems),
             (Lines{"2:8: 'ledger.keep' is out of range, expected 180d to 36500d",
@@ -121,9 +141,10 @@ TEST(Keys, OnlyServicesAndTheLedgerStandAtTheTopLevel) {
   EXPECT_EQ(
       heads(parse_text("color = 1\n[servic.a]\n[gateway]\n").problems),
       (Lines{
-          "1:1: unknown key 'color' at the top level, expected [service.NAME] or [ledger]",
+          "1:1: unknown key 'color' at the top level, expected [service.NAME], [ledger] or [host]",
           "2:2: unknown table 'servic'; did you mean 'service'?",
-          "3:2: unknown table 'gateway' at the top level, expected [service.NAME] or [ledger]"}));
+          "3:2: unknown table 'gateway' at the top level, expected [service.NAME], [ledger] or "
+          "[host]"}));
   EXPECT_EQ(heads(parse_text("service = 3\n").problems),
             Lines{"1:1: 'service' is an integer, expected one table for each service: "
                   "[service.NAME]"});
