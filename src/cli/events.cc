@@ -45,6 +45,7 @@ Tone tone_of(EventKind kind) {
     case EventKind::failed:
     case EventKind::unkillable:
     case EventKind::set_aside:
+    case EventKind::gpu_off_bus:
       return Tone::bad;
     case EventKind::killing:
     case EventKind::backing_off:
@@ -54,6 +55,8 @@ Tone tone_of(EventKind kind) {
     case EventKind::revival:
     case EventKind::tree_killed:
     case EventKind::missed:
+    case EventKind::xid:
+    case EventKind::kernel_log_lost:
       return Tone::warn;
     case EventKind::ready:
       return Tone::good;

@@ -1,5 +1,6 @@
 #include "cli/json.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 
 #include "base/utf8.h"
@@ -52,6 +53,42 @@ json::object service_json(const ServiceReport& service) {
           {"replicas", std::move(replicas)}};
 }
 
+json::object incident_json(const CardIncident& incident) {
+  return {{"pci", or_null(incident.pci)},
+          {"xid", incident.xid},
+          {"in_words", incident.in_words},
+          {"class", to_string(incident.xid_class)},
+          {"action", to_string(incident.action)},
+          {"consequence", to_string(incident.consequence)},
+          {"pid", incident.pid ? json::value(*incident.pid) : json::value(nullptr)},
+          {"process", or_null(incident.process)},
+          {"service", or_null(incident.service)},
+          {"times", incident.times},
+          {"first_age_seconds", incident.first_age_seconds},
+          {"age_seconds", incident.age_seconds},
+          {"sentence", incident.sentence}};
+}
+
+// Those of one card; "" for those of none that is seen.
+json::array incidents_json(const StatusReport& report, std::string_view uuid) {
+  json::array list;
+  for (const auto& incident : report.incidents) {
+    const bool seen = std::ranges::find(report.gpu.devices, incident.gpu_uuid, &GpuDevice::uuid) !=
+                      report.gpu.devices.end();
+    if (seen ? incident.gpu_uuid == uuid : uuid.empty()) list.push_back(incident_json(incident));
+  }
+  return list;
+}
+
+json::value kernel_log_json(const StatusReport& report) {
+  if (!report.kernel_log) return nullptr;
+  const auto& log = *report.kernel_log;
+  return json::object{{"path", or_null(log.path)},
+                      {"state", to_string(log.sight)},
+                      {"note", or_null(describe(log))},
+                      {"lost_records", log.lost}};
+}
+
 json::object device_json(const GpuDevice& device, Instant now) {
   const auto age = now.time_since_epoch() - std::chrono::nanoseconds(device.read_ns);
   return {{"uuid", device.uuid},
@@ -75,9 +112,15 @@ std::string status_json(const StatusReport& report, Instant now) {
                       {"uptime_seconds", report.warden->uptime_seconds},
                       {"ledger_trouble", or_null(report.warden->ledger_trouble)}};
   json::array gpus;
-  for (const auto& device : report.gpu.devices) gpus.push_back(device_json(device, now));
+  for (const auto& device : report.gpu.devices) {
+    auto card = device_json(device, now);
+    card["incidents"] = incidents_json(report, device.uuid);
+    gpus.push_back(std::move(card));
+  }
   root["gpus"] = std::move(gpus);
   root["gpus_note"] = or_null(describe(report.gpu.sight, report.gpu.detail));
+  root["incidents_elsewhere"] = incidents_json(report, {});
+  root["kernel_log"] = kernel_log_json(report);
   json::array services;
   for (const auto& service : report.services) services.push_back(service_json(service));
   root["services"] = std::move(services);

@@ -12,6 +12,7 @@
 
 #include "base/utf8.h"
 #include "cli/follow.h"
+#include "cli/incidents.h"
 #include "cli/json.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
@@ -93,6 +94,7 @@ void print_status(const StatusReport& report, bool detailed) {
                 to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
   const auto note = describe(report.gpu.sight, report.gpu.detail);
   if (!note.empty()) std::printf("GPU: %s\n", note.c_str());
+  print_incidents(report);
   if (report.services.empty()) {
     std::printf("no services\n%s\n",
                 paint(Tone::faint, "next: gpuward run -- COMMAND, or gpuward up").c_str());

@@ -9,6 +9,8 @@
 
 #include "base/utf8.h"
 #include "cli/engine.h"
+#include "cli/incidents.h"
+#include "cli/look_commands.h"
 #include "cli/terminal.h"
 #include "cli/user_name.h"
 #include "cli/warden_client.h"
@@ -142,7 +144,15 @@ void ask_for_containers(std::vector<Row>& rows) {
   }
 }
 
-void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
+// What a warden, where one runs, has read of these cards in the kernel's log.
+StatusReport incidents_of(const control::Home& home, const GpuSnapshot& snapshot) {
+  auto report = look(home, {}, true).value_or(StatusReport{});
+  report.gpu = snapshot;
+  return report;
+}
+
+void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows,
+                 const StatusReport& told) {
   for (const auto& device : snapshot.devices) {
     std::printf("GPU %u: %s, %s of %s used", device.index, device.name.c_str(),
                 to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
@@ -151,6 +161,7 @@ void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
   }
   const auto note = describe(snapshot.sight, snapshot.detail);
   if (!note.empty()) std::printf("%s\n", note.c_str());
+  print_incidents(told);
   if (rows.empty() && note.empty()) std::printf("no process holds GPU memory\n");
   if (!rows.empty()) {
     Table table({"PID", "GPU", "MEMORY", "BUSY", "OWNER", "USER", "COMMAND"});
@@ -189,7 +200,7 @@ int ps(bool as_json) {
   if (as_json)
     print_json(snapshot, rows);
   else
-    print_table(snapshot, rows);
+    print_table(snapshot, rows, incidents_of(*home, snapshot));
   return 0;
 }
 

@@ -393,8 +393,19 @@ void fields(A& a, WardenReport& v) {
   a(1, v.pid), a(2, v.version), a(3, v.uptime_seconds), a(4, v.ledger_trouble);
 }
 template <class A>
+void fields(A& a, KernelLogReport& v) {
+  a(1, v.sight), a(2, v.path), a(3, v.detail), a(4, v.lost);
+}
+template <class A>
+void fields(A& a, CardIncident& v) {
+  a(1, v.gpu_uuid), a(2, v.pci), a(3, v.xid), a(4, v.in_words), a(5, v.xid_class), a(6, v.action);
+  a(7, v.consequence), a(8, v.pid), a(9, v.process), a(10, v.service), a(11, v.times);
+  a(12, v.first_age_seconds), a(13, v.age_seconds), a(14, v.sentence);
+}
+template <class A>
 void fields(A& a, StatusReport& v) {
   a(1, v.warden), a(2, v.gpu), a(3, v.services);
+  a(20, v.kernel_log), a(21, v.incidents);
 }
 template <class A>
 void fields(A& a, NamedReceipt& v) {

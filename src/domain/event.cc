@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 35> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 40> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -42,6 +42,11 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 35> kNames = {{
     {EventKind::revival, "revival"},
     {EventKind::take_over, "take-over"},
     {EventKind::tree_killed, "tree-killed"},
+    {EventKind::xid, "xid"},
+    {EventKind::gpu_off_bus, "gpu-off-bus"},
+    {EventKind::kernel_log_lost, "kernel-log-lost"},
+    {EventKind::kernel_log_unreadable, "kernel-log-unreadable"},
+    {EventKind::kernel_log_read, "kernel-log-read"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},

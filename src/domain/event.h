@@ -49,6 +49,12 @@ enum class EventKind : std::uint8_t {
   revival = 43,      ///< before a service is started again whose anchor and tree are both gone
   take_over = 44,    ///< before a person's `start --take-over` ends what gpuward did not start
   tree_killed = 48,  ///< before a tree is killed because its anchor died: 'on_anchor_death'
+  // By the warden, of what the kernel's log says of the cards; never a line of it (harm.md 11).
+  xid = 80,                    ///< the driver reports an error of a card
+  gpu_off_bus = 81,            ///< it says in words that a card no longer answers
+  kernel_log_lost = 82,        ///< records were overwritten before they were read
+  kernel_log_unreadable = 83,  ///< there is no right to it, or none; a fact, no alarm
+  kernel_log_read = 84,        ///< after that: it is read again
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

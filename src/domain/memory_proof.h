@@ -33,6 +33,8 @@ class MemoryWitness {
   /// for too.
   Answer judge(const GpuSnapshot& after) const;
   Bytes held() const { return held_; }
+  /// Was @p pid ever seen in the tree? It may have ended since.
+  bool has_seen(std::uint32_t pid) const { return pids_.contains(pid); }
 
  private:
   std::set<std::uint32_t> pids_;

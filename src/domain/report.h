@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "domain/anchor_state.h"
 #include "domain/gpu.h"
+#include "domain/xid_policy.h"
 
 namespace gpuward {
 
@@ -68,11 +69,51 @@ struct WardenReport {
   std::string ledger_trouble;  ///< why nothing can be recorded; empty: it can
 };
 
+/// Can the kernel's log be read here? Each is an answer, none an error.
+enum class KernelLogSight : std::uint8_t {
+  off = 0,  ///< the configuration says so
+  read = 1,
+  no_permission = 2,  ///< dmesg_restrict, a container, another user
+  absent = 3,         ///< no such file
+  failed = 4,
+};
+/// "no-permission": a contract of the JSON output.
+std::string_view to_string(KernelLogSight sight);
+
+struct KernelLogReport {
+  KernelLogSight sight = KernelLogSight::off;
+  std::string path;
+  std::string detail;      ///< why it cannot be read; empty: it can
+  std::uint64_t lost = 0;  ///< records that were overwritten before they were read
+};
+/// One sentence for people, empty when it is read and nothing was lost.
+std::string describe(const KernelLogReport& log);
+
+/// What the driver said of a card in the kernel's log, as `status` shows it.
+struct CardIncident {
+  std::string gpu_uuid;  ///< empty: of a card that nobody can name
+  std::string pci;       ///< "0000:61:00"; empty: the driver did not say
+  std::uint32_t xid = 0;
+  bool in_words = false;  ///< "fallen off the bus", without a number: xid is 79
+  XidClass xid_class = XidClass::unlisted;
+  XidAction action = XidAction::none;
+  CardConsequence consequence = CardConsequence::none;
+  std::optional<std::uint32_t> pid;  ///< as the host counts
+  std::string process;
+  std::string service;  ///< whose tree it was in; empty: none of ours, or not known
+  std::uint32_t times = 1;
+  double first_age_seconds = 0;
+  double age_seconds = 0;  ///< of the last
+  std::string sentence;
+};
+
 /// All that `status` shows.
 struct StatusReport {
   std::optional<WardenReport> warden;  ///< absent: none runs
   GpuSnapshot gpu;
   std::vector<ServiceReport> services;
+  std::optional<KernelLogReport> kernel_log;  ///< absent without a warden
+  std::vector<CardIncident> incidents;        ///< of the last day, newest first
 };
 
 /// A receipt with its service's name, as `stop` prints it.

@@ -1,6 +1,7 @@
 #include "os/proc_fs.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -271,4 +272,11 @@ Result<void> each_child(Pid parent, PidCallback callback, void* context, bool on
 }
 
 }  // namespace detail
+
+bool pids_are_the_kernels() {
+  constexpr ino_t kInitial = 0xEFFFFFFC;  // PROC_PID_INIT_INO of include/linux/proc_ns.h
+  struct stat info{};
+  return ::stat("/proc/self/ns/pid", &info) == 0 && info.st_ino == kInitial;
+}
+
 }  // namespace gpuward::os

@@ -80,6 +80,10 @@ Result<void> for_each_entry(const Fd& dir, Visit&& visit);
 
 std::optional<Pid> parse_pid(std::string_view digits);
 
+/// Do numbers of processes mean the same to us as to the kernel itself: are we in the initial PID
+/// namespace? What drivers print and count are numbers of that one.
+bool pids_are_the_kernels();
+
 namespace detail {
 using Callback = bool (*)(void* context, std::string_view name, bool folder);
 using PidCallback = void (*)(void* context, Pid pid);

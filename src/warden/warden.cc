@@ -86,6 +86,7 @@ Warden::Warden(control::Home home)
     : home_(home),
       clerk_(loop_),
       fleet_(loop_, std::move(home), clerk_),
+      kernel_log_(loop_, fleet_, clerk_, home_.state),
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
@@ -143,6 +144,7 @@ WardenAnswer Warden::reconfigure(bool only_plan) {
   answer.changes = fleet_.compare_with(parsed.services);
   if (only_plan) return answer;
   clerk_.set_policy(parsed.ledger);
+  kernel_log_.read(parsed.host.kernel_log);
   choose_autostart(parsed.services);
   fleet_.configure_again(std::move(parsed.services));
   std::vector<std::string> added;
@@ -173,6 +175,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   if (!files.empty()) remember_files();
   clerk_.open(home_.state, parsed.ledger);
   clerk_.note(EventKind::warden_began, "", "version " GPUWARD_VERSION);
+  kernel_log_path_ = parsed.host.kernel_log;
   choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));
   if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
@@ -233,6 +236,7 @@ int Warden::run() {
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
     advance();  // once a second: an anchor may have been silent for too long
   });
+  kernel_log_.read(kernel_log_path_);  // after the adoption: its lines name processes of trees
   for (const auto& name : autostart_)
     clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
   (void)start_in_order(autostart_, Operation::Pace::one_by_one);  // status says who could not
@@ -305,6 +309,13 @@ WardenReport Warden::own_report() const {
           clerk_.trouble()};
 }
 
+// What the fleet does not know.
+void Warden::complete(StatusReport& report) const {
+  report.warden = own_report();
+  report.kernel_log = kernel_log_.report();
+  report.incidents = kernel_log_.incidents(report.gpu);
+}
+
 void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
                    const os::Peer& who) {
   auto request = wire::decode<WardenRequest>(body);
@@ -321,7 +332,7 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
     answer.exit_code = 1;
     answer.outcomes.push_back({name, kFailed, fleet_.unknown(name)});
   }
-  answer.status->warden = own_report();
+  complete(*answer.status);
   reply(client, answer);
 }
 
@@ -492,7 +503,7 @@ void Warden::advance_all() {
       continue;
     }
     auto answer = at->operation.answer(fleet_);
-    answer.status->warden = own_report();
+    complete(*answer.status);
     // What could not be proven is said; while something lives there has to be somebody to ask.
     const bool down = at->request.what == WardenRequest::What::down;
     const bool leave = down && (answer.exit_code == kDone || !fleet_.anything_lives());
@@ -521,6 +532,7 @@ void Warden::close_doors() {
   ::unlink((home_.run + "/control").c_str());
   lock_.close();
   (void)signals_.cancel(ignored);
+  kernel_log_.stop();
   sentinel_.stop();
 }
 

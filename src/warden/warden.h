@@ -16,6 +16,7 @@
 #include "os/socket.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
+#include "warden/kernel_log.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
 
@@ -73,11 +74,13 @@ class Warden {
   void tell_manager(std::string_view text);
   void feed_watchdog();
   WardenReport own_report() const;
+  void complete(StatusReport& report) const;
 
   asio::io_context loop_{1};
   control::Home home_;
   Clerk clerk_;
   Fleet fleet_;
+  KernelLog kernel_log_;
   Sentinel sentinel_;
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;
@@ -94,6 +97,7 @@ class Warden {
       take_overs_;                  ///< by service: the ledger's number of the last
   std::vector<std::string> files_;  ///< read, as chosen when it began; empty: etc/*.toml
   std::vector<std::string> autostart_;
+  std::string kernel_log_path_;  ///< as configured when it began
   Instant began_{};
   int exit_code_ = 0;
 };
