@@ -31,20 +31,9 @@ constexpr auto kAnswerWithin = std::chrono::seconds(5);
 constexpr auto kWatchEvery = std::chrono::seconds(1);
 
 Tone tone_of(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::healthy:
-      return Tone::good;
-    case Verdict::failed:
-    case Verdict::unkillable:
-      return Tone::bad;
-    case Verdict::starting:
-    case Verdict::draining:
-    case Verdict::backing_off:
-      return Tone::warn;
-    case Verdict::stopped:
-      break;
-  }
-  return Tone::plain;
+  if (verdict == Verdict::healthy) return Tone::good;
+  if (is_sick(verdict)) return Tone::bad;
+  return verdict == Verdict::stopped ? Tone::plain : Tone::warn;
 }
 
 Result<StatusReport> report_by_anchors(const control::Home& home,

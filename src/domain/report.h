@@ -9,29 +9,10 @@
 #include "base/units.h"
 #include "domain/anchor_state.h"
 #include "domain/gpu.h"
+#include "domain/verdict.h"
 #include "domain/xid_policy.h"
 
 namespace gpuward {
-
-/// What gpuward says of a service. The human sentence comes first, the code in brackets.
-enum class Verdict : std::uint8_t {
-  stopped = 0,
-  starting = 1,
-  healthy = 2,
-  draining = 3,
-  backing_off = 4,
-  failed = 5,
-  unkillable = 6,
-};
-/// "HEALTHY": a contract of the JSON output.
-std::string_view to_string(Verdict verdict);
-
-/// A fact that a verdict stands on.
-struct Evidence {
-  std::string what;   ///< "readiness"
-  std::string value;  ///< "GET /config answered 200"
-  double age_seconds = 0;
-};
 
 struct TreeProcess {
   Pid pid;
@@ -122,10 +103,5 @@ struct NamedReceipt {
   std::uint32_t replica = 0;
   Receipt receipt;
 };
-
-/// The verdict on one tree, from what its anchor says. Pure.
-Verdict judge(const AnchorState& state);
-/// One sentence on it for people: "runs since 4 min, ready by GET /config".
-std::string sentence_on(const AnchorState& state, Verdict verdict, Instant now);
 
 }  // namespace gpuward
