@@ -151,8 +151,7 @@ void ContextHistory::count(Instant at) {
   for (const auto& [id, holder] : holders_) {
     if (holder.listed) {
       ++facts_.listed;
-      facts_.newest_listed =
-          std::max(facts_.listed == 1 ? Instant::min() : facts_.newest_listed, holder.first_listed);
+      newest = std::max(newest, holder.first_listed);
     } else {
       ++facts_.lost_alive;
     }

@@ -158,7 +158,9 @@ Judgement explain(const ServiceFacts& facts, const Decision& decision, Instant n
   add_trouble(facts, now, judgement.evidence);
   add_context(facts, now, judgement.evidence);
   add_work(facts, decision, judgement.evidence);
-  if (auto text = sight_text(facts); !text.empty())
+  // Of a service that was never seen on a card, that there is none to be seen is no news.
+  const bool concerns = facts.context.ever || facts.sight >= CardSight::foreign_pids;
+  if (auto text = sight_text(facts); concerns && !text.empty())
     judgement.evidence.push_back({"GPU", std::move(text), 0});
   if (!facts.restarts_blocked.empty())
     judgement.evidence.push_back({"driver", facts.restarts_blocked, 0});

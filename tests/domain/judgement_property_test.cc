@@ -38,7 +38,7 @@ class Walk {
         facts.parked = one_in(8);
         return;
       case 3:
-        facts.sight = one_in(2) ? CardSight::visible : static_cast<CardSight>(below(8));
+        facts.sight = one_in(2) ? CardSight::visible : static_cast<CardSight>(below(9));
         return;
       case 4:
         return change_contexts();
