@@ -19,11 +19,22 @@ namespace {
 
 using detail::InodeCallback;
 using detail::ListenerCallback;
+using detail::WaitCallback;
 
-constexpr unsigned kStateListen = 10;  // TCP_LISTEN, net/tcp_states.h
+// net/tcp_states.h
+constexpr unsigned kStateEstablished = 1;
+constexpr unsigned kStateListen = 10;
 
-Result<void> ask_kernel(const Fd& netlink, std::uint8_t family, ListenerCallback callback,
-                        void* context) {
+/// A socket as the kernel lists it.
+struct TcpSocket {
+  unsigned state = 0;
+  std::uint32_t received = 0;  ///< LISTEN: connections not accepted yet; else bytes not read yet
+  Listener place;
+};
+using SocketCallback = void (*)(void* context, const TcpSocket& socket);
+
+Result<void> ask_kernel(const Fd& netlink, std::uint8_t family, std::uint32_t states,
+                        SocketCallback callback, void* context) {
   struct Request {
     nlmsghdr header;
     inet_diag_req_v2 body;
@@ -33,7 +44,7 @@ Result<void> ask_kernel(const Fd& netlink, std::uint8_t family, ListenerCallback
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   request.body.sdiag_family = family;
   request.body.sdiag_protocol = IPPROTO_TCP;
-  request.body.idiag_states = 1U << kStateListen;
+  request.body.idiag_states = states;
   if (::send(netlink.get(), &request, sizeof request, 0) < 0)
     return fail(last_error("ask sock_diag"));
   alignas(nlmsghdr) std::array<char, 16384> buffer;
@@ -51,7 +62,9 @@ Result<void> ask_kernel(const Fd& netlink, std::uint8_t family, ListenerCallback
       inet_diag_msg message{};
       if (header->nlmsg_len >= NLMSG_HDRLEN + sizeof message) {
         std::memcpy(&message, reinterpret_cast<char*>(header) + NLMSG_HDRLEN, sizeof message);
-        callback(context, Listener{message.idiag_inode, ntohs(message.id.idiag_sport)});
+        callback(context, {message.idiag_state,
+                           message.idiag_rqueue,
+                           {message.idiag_inode, ntohs(message.id.idiag_sport)}});
       }
       const std::size_t step = NLMSG_ALIGN(header->nlmsg_len);
       if (step >= left) break;
@@ -61,9 +74,9 @@ Result<void> ask_kernel(const Fd& netlink, std::uint8_t family, ListenerCallback
   }
 }
 
-// One line: "  0: 0100007F:1F90 00000000:0000 0A ... inode ..." (proc_pid_net(5)); state 0A =
-// LISTEN.
-void parse_net_line(std::string_view line, ListenerCallback callback, void* context) {
+// One line: "  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 ... inode ..."
+// (proc_pid_net(5)): local address, remote address, state, bytes to be sent and received.
+void parse_net_line(std::string_view line, SocketCallback callback, void* context) {
   std::array<std::string_view, 10> words;
   std::size_t count = 0;
   while (count < words.size()) {
@@ -74,17 +87,22 @@ void parse_net_line(std::string_view line, ListenerCallback callback, void* cont
     line.remove_prefix(words[count].size());
     ++count;
   }
-  if (count < words.size() || words[3] != "0A") return;
   const auto colon = words[1].rfind(':');
-  if (colon == std::string_view::npos) return;
-  Listener listener;
-  const auto port = words[1].substr(colon + 1);
-  std::from_chars(port.data(), port.data() + port.size(), listener.port, 16);
-  std::from_chars(words[9].data(), words[9].data() + words[9].size(), listener.inode);
-  callback(context, listener);
+  const auto queue = words[4].rfind(':');
+  if (count < words.size() || colon == std::string_view::npos || queue == std::string_view::npos)
+    return;
+  TcpSocket socket;
+  const auto read = [](std::string_view text, auto& value, int base) {
+    std::from_chars(text.data(), text.data() + text.size(), value, base);
+  };
+  read(words[1].substr(colon + 1), socket.place.port, 16);
+  read(words[3], socket.state, 16);
+  read(words[4].substr(queue + 1), socket.received, 16);
+  read(words[9], socket.place.inode, 10);
+  callback(context, socket);
 }
 
-Result<void> read_net_file(const char* path, ListenerCallback callback, void* context) {
+Result<void> read_net_file(const char* path, SocketCallback callback, void* context) {
   auto file = Fd::open(path, O_RDONLY);
   if (!file) return fail(std::move(file).error());
   std::array<char, 8192> buffer;
@@ -104,16 +122,13 @@ Result<void> read_net_file(const char* path, ListenerCallback callback, void* co
   }
 }
 
-}  // namespace
-
-namespace detail {
-
-Result<void> each_listener(ListenerCallback callback, void* context) {
+// Where sock_diag is missing the text files tell of sockets in every state.
+Result<void> each_tcp_socket(std::uint32_t states, SocketCallback callback, void* context) {
   Fd netlink = Fd::take(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (netlink) {
-    auto v4 = ask_kernel(netlink, AF_INET, callback, context);
+    auto v4 = ask_kernel(netlink, AF_INET, states, callback, context);
     if (v4) {
-      auto v6 = ask_kernel(netlink, AF_INET6, callback, context);
+      auto v6 = ask_kernel(netlink, AF_INET6, states, callback, context);
       if (v6 || v6.error().code == make_error_code(Errc::not_supported)) return {};
       return v6;
     }
@@ -121,6 +136,40 @@ Result<void> each_listener(ListenerCallback callback, void* context) {
   auto v4 = read_net_file("/proc/self/net/tcp", callback, context);
   (void)read_net_file("/proc/self/net/tcp6", callback, context);  // absent where IPv6 is off
   return v4;
+}
+
+template <class Callback>
+struct Forward {
+  Callback callback;
+  void* context;
+};
+
+}  // namespace
+
+namespace detail {
+
+Result<void> each_listener(ListenerCallback callback, void* context) {
+  Forward<ListenerCallback> forward{callback, context};
+  return each_tcp_socket(
+      1U << kStateListen,
+      [](void* to, const TcpSocket& socket) {
+        const auto& target = *static_cast<Forward<ListenerCallback>*>(to);
+        if (socket.state == kStateListen) target.callback(target.context, socket.place);
+      },
+      &forward);
+}
+
+Result<void> each_waiting(WaitCallback callback, void* context) {
+  Forward<WaitCallback> forward{callback, context};
+  return each_tcp_socket(
+      (1U << kStateListen) | (1U << kStateEstablished),
+      [](void* to, const TcpSocket& socket) {
+        const auto& target = *static_cast<Forward<WaitCallback>*>(to);
+        const bool listens = socket.state == kStateListen;
+        if (socket.received == 0 || (!listens && socket.state != kStateEstablished)) return;
+        target.callback(target.context, socket.place.port, listens ? socket.received : 1);
+      },
+      &forward);
 }
 
 Result<void> each_socket(Pid pid, InodeCallback callback, void* context) {

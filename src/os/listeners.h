@@ -17,6 +17,8 @@ struct Listener {
 namespace detail {
 using ListenerCallback = void (*)(void* context, const Listener& listener);
 Result<void> each_listener(ListenerCallback callback, void* context);
+using WaitCallback = void (*)(void* context, std::uint16_t port, std::uint32_t connections);
+Result<void> each_waiting(WaitCallback callback, void* context);
 using InodeCallback = void (*)(void* context, std::uint64_t inode);
 Result<void> each_socket(Pid pid, InodeCallback callback, void* context);
 }  // namespace detail
@@ -28,6 +30,19 @@ template <class Visit>
 Result<void> for_each_listener(Visit&& visit) {
   return detail::each_listener(
       [](void* context, const Listener& listener) { (*static_cast<Visit*>(context))(listener); },
+      &visit);
+}
+
+/// Calls @p visit(port, connections) for every local TCP port at which connections wait for their
+/// server: accepted by nobody yet, or with bytes that it has not read. A port may come several
+/// times; the counts add up. Walks every established connection of the machine, which takes
+/// milliseconds where there is much memory for them: not for each second. Allocates nothing.
+template <class Visit>
+Result<void> for_each_waiting(Visit&& visit) {
+  return detail::each_waiting(
+      [](void* context, std::uint16_t port, std::uint32_t connections) {
+        (*static_cast<std::remove_reference_t<Visit>*>(context))(port, connections);
+      },
       &visit);
 }
 

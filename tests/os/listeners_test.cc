@@ -56,6 +56,34 @@ TEST_P(ListenersTest, AListeningSocketIsSeenWithItsPortAndInode) {
   EXPECT_EQ(seen(), 0);
 }
 
+TEST_P(ListenersTest, WhoWaitsToBeAcceptedOrReadIsCounted) {
+  const auto waiting = [this] {
+    std::uint32_t count = 0;
+    const auto listed = for_each_waiting([&](std::uint16_t port, std::uint32_t connections) {
+      if (port == port_) count += connections;
+    });
+    EXPECT_TRUE(listed) << listed.error().message();
+    return count;
+  };
+  ASSERT_EQ(::listen(socket_.get(), 4), 0);
+  EXPECT_EQ(waiting(), 0U);
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  auto* plain = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::getsockname(socket_.get(), plain, &length), 0);
+  const Fd client = Fd::take(::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(client.get(), plain, length), 0);
+  EXPECT_EQ(waiting(), 1U) << "connected, and not accepted";
+  const Fd server = Fd::take(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  ASSERT_TRUE(server);
+  EXPECT_EQ(waiting(), 0U) << "accepted, and nothing was sent";
+  char byte = 'x';
+  ASSERT_EQ(::send(client.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(waiting(), 1U) << "sent, and not read";
+  ASSERT_EQ(::recv(server.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(waiting(), 0U);
+}
+
 TEST_P(ListenersTest, ItsHolderIsUs) {
   ASSERT_EQ(::listen(socket_.get(), 1), 0);
   EXPECT_EQ(find_port_holder(port_), Pid{::getpid()});
