@@ -44,6 +44,10 @@ json::object service_json(const ServiceReport& service) {
           {"verdict", to_string(service.verdict)},
           {"sentence", service.sentence},
           {"evidence", std::move(evidence)},
+          {"witnesses", service.witnesses},
+          {"verdict_age_seconds", service.verdict_age_seconds},
+          {"action", to_string(service.action)},
+          {"advice", or_null(std::string(describe(service.action)))},
           {"containment", service.containment ? json::value(to_string(*service.containment))
                                               : json::value(nullptr)},
           {"listen", nullptr},  // the gateway's address; there is no gateway yet

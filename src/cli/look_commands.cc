@@ -111,6 +111,8 @@ void print_status(const StatusReport& report, bool detailed) {
     std::printf("\n%s\n", service.name.c_str());
     for (const auto& fact : service.evidence)
       std::printf("  %s: %s\n", fact.what.c_str(), fact.value.c_str());
+    if (const auto advice = describe(service.action); !advice.empty())
+      std::printf("  to do: %s\n", std::string(advice).c_str());
     if (service.containment && !limits_of(*service.containment).empty())
       std::printf("  not promised: %s\n", std::string(limits_of(*service.containment)).c_str());
     for (const auto& replica : service.replicas) print_tree(replica);

@@ -387,6 +387,7 @@ template <class A>
 void fields(A& a, ServiceReport& v) {
   a(1, v.name), a(2, v.verdict), a(3, v.sentence), a(4, v.evidence), a(5, v.containment);
   a(6, v.memory_proof), a(7, v.replicas), a(8, v.restarts);
+  a(30, v.action), a(31, v.witnesses), a(32, v.verdict_age_seconds);
 }
 template <class A>
 void fields(A& a, WardenReport& v) {

@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 40> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 41> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -47,6 +47,7 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 40> kNames = {{
     {EventKind::kernel_log_lost, "kernel-log-lost"},
     {EventKind::kernel_log_unreadable, "kernel-log-unreadable"},
     {EventKind::kernel_log_read, "kernel-log-read"},
+    {EventKind::verdict_changed, "verdict-changed"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},

@@ -55,6 +55,7 @@ enum class EventKind : std::uint8_t {
   kernel_log_lost = 82,        ///< records were overwritten before they were read
   kernel_log_unreadable = 83,  ///< there is no right to it, or none; a fact, no alarm
   kernel_log_read = 84,        ///< after that: it is read again
+  verdict_changed = 96,        ///< of a service, for the worse or back: sentence, code and evidence
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

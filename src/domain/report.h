@@ -41,6 +41,9 @@ struct ServiceReport {
   std::optional<MemoryProof> memory_proof;  ///< absent before the first stop
   std::vector<ReplicaReport> replicas;
   std::uint32_t restarts = 0;
+  Action action = Action::none;  ///< the one thing to be done
+  std::uint8_t witnesses = 0;    ///< independent sources that speak against it
+  double verdict_age_seconds = 0;
 };
 
 struct WardenReport {

@@ -124,6 +124,33 @@ Text<40> read_wchan(Pid pid) {
   return Text<40>(*text);
 }
 
+std::optional<std::uint64_t> parse_storage_bytes(std::string_view text) {
+  std::uint64_t sum = 0;
+  int found = 0;
+  while (!text.empty()) {
+    const auto line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    for (const std::string_view name : {"read_bytes: ", "write_bytes: "}) {
+      if (!line.starts_with(name)) continue;
+      std::uint64_t value = 0;
+      const auto digits = line.substr(name.size());
+      const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+      if (code != std::errc{}) return std::nullopt;
+      sum += value;
+      ++found;
+    }
+  }
+  return found == 2 ? std::optional(sum) : std::nullopt;
+}
+
+Result<std::uint64_t> read_storage_bytes(Pid pid) {
+  const auto text = read_file("/proc/" + std::to_string(pid.number) + "/io");
+  if (!text) return fail(text.error());
+  const auto bytes = parse_storage_bytes(*text);
+  if (!bytes) return fail(Errc::bad_message, "read the storage bytes of a process");
+  return *bytes;
+}
+
 bool environment_has(Pid pid, std::string_view variable) {
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/environ", pid.number);

@@ -46,6 +46,12 @@ std::string_view read_words(Pid pid, std::span<char> buffer);
 /// The kernel function a sleeping process waits in, or empty when it cannot be seen.
 Text<40> read_wchan(Pid pid);
 
+/// Bytes that @p pid has read from and written to storage, so far (/proc/PID/io: what the page
+/// cache had is not counted). Errors: EACCES for another user's.
+Result<std::uint64_t> read_storage_bytes(Pid pid);
+/// The text of that file.
+std::optional<std::uint64_t> parse_storage_bytes(std::string_view text);
+
 /// Does the environment that @p pid was started with hold @p variable, "NAME=VALUE"? False where it
 /// cannot be read: another user's, a kernel thread's. Allocates nothing.
 bool environment_has(Pid pid, std::string_view variable);

@@ -342,17 +342,17 @@ bool Fleet::waits_for_memory() const {
 }
 
 void Fleet::witness(Member& member) {
+  member.pids.clear();
   if (!member.alive || member.state.phase == Phase::settling || is_over(member.state.phase)) return;
   if (member.witnessed != member.state.generation) {
     member.witness = MemoryWitness();
     member.witnessed = member.state.generation;
   }
-  std::set<std::uint32_t> pids;
   // Walking every tree each second costs more than the look itself; an empty card needs no names.
   const bool anyone =
       std::ranges::any_of(gpu_.devices, [](const auto& d) { return !d.processes.empty(); });
-  if (anyone) pids = control::tree_pids(member.folder, member.state);
-  member.witness.see(gpu_, pids);
+  if (anyone) member.pids = control::tree_pids(member.folder, member.state);
+  member.witness.see(gpu_, member.pids);
   if (member.witness.held() == member.told_held || !member.link) return;
   member.told_held = member.witness.held();
   AnchorRequest held;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@ class Fleet {
     std::string trouble;    ///< why the last start did not even reach an anchor
     MemoryWitness witness;  ///< of `witnessed`, a generation of main
     std::uint32_t witnessed = 0;
-    Bytes told_held;  ///< what the anchor was told last
+    std::set<std::uint32_t> pids;  ///< of its tree at the last look, where anyone was on a card
+    Bytes told_held;               ///< what the anchor was told last
     std::shared_ptr<Link> link;
     std::uint32_t connections = 0;  ///< so far: an order sent over an earlier one may be lost
     Instant connected{};            ///< when the connection was made
@@ -107,6 +109,7 @@ class Fleet {
 
   /// The latest look at the cards, for reports and proofs of memory.
   void set_gpu(GpuSnapshot snapshot);
+  const GpuSnapshot& gpu() const { return gpu_; }
   /// Does anything of any service live, led or not, or can that not be known?
   bool anything_lives() const;
   /// Does an anchor wait for its tree's memory to come back? Then look again soon.

@@ -87,6 +87,7 @@ Warden::Warden(control::Home home)
       clerk_(loop_),
       fleet_(loop_, std::move(home), clerk_),
       kernel_log_(loop_, fleet_, clerk_, home_.state),
+      health_(fleet_, clerk_),
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
@@ -233,9 +234,13 @@ int Warden::run() {
   wait_for_signals();
   sentinel_.start([this](GpuSnapshot snapshot) {
     fleet_.set_gpu(std::move(snapshot));
+    health_.look();
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
     advance();  // once a second: an anchor may have been silent for too long
   });
+  health_.use(kernel_log_.history());
+  kernel_log_.on_incident(
+      [this](const XidIncident& incident) { health_.judge_again(incident.service); });
   kernel_log_.read(kernel_log_path_);  // after the adoption: its lines name processes of trees
   for (const auto& name : autostart_)
     clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
@@ -314,6 +319,7 @@ void Warden::complete(StatusReport& report) const {
   report.warden = own_report();
   report.kernel_log = kernel_log_.report();
   report.incidents = kernel_log_.incidents(report.gpu);
+  health_.complete(report);
 }
 
 void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
@@ -484,6 +490,7 @@ void Warden::advance_soon() {
   if (std::exchange(advances_soon_, true)) return;
   asio::post(loop_, [this] {
     advances_soon_ = false;
+    if (health_.news()) sentinel_.look_now();
     advance();
   });
 }

@@ -16,6 +16,7 @@
 #include "os/socket.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
+#include "warden/health.h"
 #include "warden/kernel_log.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
@@ -81,6 +82,7 @@ class Warden {
   Clerk clerk_;
   Fleet fleet_;
   KernelLog kernel_log_;
+  Health health_;
   Sentinel sentinel_;
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;

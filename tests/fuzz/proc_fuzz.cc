@@ -14,6 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace gpuward;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   (void)os::parse_stat(text);
+  (void)os::parse_storage_bytes(text);
   if (auto pid = os::parse_pid(text); pid && !*pid) std::abort();
   if (auto address = os::parse_tcp_address(text)) {
     if (address->port() == 0 || address->length == 0) std::abort();

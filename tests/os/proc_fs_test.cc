@@ -30,6 +30,17 @@ TEST(ParseStat, ReadsTheFieldsThatWeUse) {
   EXPECT_EQ(stat->threads, 1U);
 }
 
+TEST(StorageBytes, AreThoseOfTheDiskAndNotOfTheCache) {
+  const std::string text =
+      "rchar: 9000\nwchar: 800\nsyscr: 7\nsyscw: 6\nread_bytes: 4096\nwrite_bytes: 512\n"
+      "cancelled_write_bytes: 100\n";
+  EXPECT_EQ(parse_storage_bytes(text), 4608U);
+  EXPECT_EQ(parse_storage_bytes("read_bytes: 4096\n"), std::nullopt);
+  EXPECT_EQ(parse_storage_bytes("read_bytes: x\nwrite_bytes: 1\n"), std::nullopt);
+  EXPECT_TRUE(read_storage_bytes(Pid{::getpid()}));
+  EXPECT_FALSE(read_storage_bytes(Pid{4'999'999}));
+}
+
 TEST(ParseStat, ANameMayHoldAnything) {
   for (const char* name : {"", " ", "a b", ")", "(", ") R 1 (", "a) S 1 2 3", "tmux: server",
                            "x\ny", "\n", "))))))))", ") Z 1\n"}) {
