@@ -38,6 +38,9 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"on_anchor_death", {}},
     {"pid_file", {}},
     {"release", {}},
+    {"heal", {}},
+    {"heal_budget", {}},
+    {"hooks", {}},
     {"autostart", {}},
     {"after", {}},
     {"requires", {}},
@@ -55,8 +58,6 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"profile", kScheduler},
     {"allow_tf32", kScheduler},
     {"strict_results", kScheduler},
-    {"heal", kGpuTruth},
-    {"heal_budget", kGpuTruth},
     {"idle_holder", kGpuTruth},
     {"reap", kGpuTruth},
     {"queue", kGateway},
@@ -65,7 +66,6 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"unload", kScheduler},
     {"idle_park", kScheduler},
     {"pausable", kScheduler},
-    {"hooks", kGpuTruth},
 });
 constexpr std::array kReadyKeys =
     std::to_array<Key>({{"http", {}}, {"tcp", {}}, {"notify", {}}, {"log", {}}, {"within", {}}});

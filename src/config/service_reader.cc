@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "config/env_file.h"
+#include "config/heal_reader.h"
 #include "config/keys.h"
 #include "config/log_reader.h"
 #include "config/readiness.h"
@@ -86,6 +87,7 @@ class ServiceReader : private TableReader {
     truth("private_tmp", model().private_tmp);
     holding();
     truth("autostart", model().autostart);
+    read_heal(*this, model());
     release();
     links("after", model().after);
     links("requires", model().needs);

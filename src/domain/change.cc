@@ -121,6 +121,21 @@ void limits(Comparer& c, const TreeLimits& from, const TreeLimits& to) {
                          effect(from.memory_max.count != 0, to.memory_max.count != 0)});
 }
 
+// Every event once, with what is run for it.
+void hooks(Comparer& c, const ServiceModel& from, const ServiceModel& to) {
+  const auto command = [](const ServiceModel& service, const std::string& event) {
+    const auto at = std::ranges::find(service.hooks, event, &Hook::event);
+    return at == service.hooks.end() ? std::string("none") : words(at->command);
+  };
+  std::set<std::string> events;
+  for (const auto& hook : from.hooks) events.insert(hook.event);
+  for (const auto& hook : to.hooks) events.insert(hook.event);
+  for (const auto& event : events)
+    c.field("hooks." + event, command(from, event), command(to, event), Effect::live);
+  c.field("hooks.log_lines", std::to_string(from.hook_log_lines), std::to_string(to.hook_log_lines),
+          Effect::live);
+}
+
 class Mark {
  public:
   void add(std::string_view text) {
@@ -165,6 +180,11 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
           std::string(to_string(after.containment)), Effect::restart);
   c.field("on_anchor_death", death_name(before.on_anchor_death), death_name(after.on_anchor_death),
           Effect::restart);
+  c.field("heal", std::string(to_string(before.heal)), std::string(to_string(after.heal)),
+          Effect::live);
+  c.field("heal_budget", std::to_string(before.heal_budget), std::to_string(after.heal_budget),
+          Effect::live);
+  hooks(c, before, after);
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
   c.field("release", or_none(words(before.release)), or_none(words(after.release)),
           Effect::restart);

@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 41> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 52> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -48,6 +48,17 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 41> kNames = {{
     {EventKind::kernel_log_unreadable, "kernel-log-unreadable"},
     {EventKind::kernel_log_read, "kernel-log-read"},
     {EventKind::verdict_changed, "verdict-changed"},
+    {EventKind::cordon_ordered, "cordon-ordered"},
+    {EventKind::uncordon_ordered, "uncordon-ordered"},
+    {EventKind::drain_ordered, "drain-ordered"},
+    {EventKind::quarantined, "quarantined"},
+    {EventKind::quarantine_ended, "quarantine-ended"},
+    {EventKind::would_restart, "would-restart"},
+    {EventKind::healing, "healing"},
+    {EventKind::heal_refused, "heal-refused"},
+    {EventKind::hook, "hook"},
+    {EventKind::hook_done, "hook-done"},
+    {EventKind::would_quarantine, "would-quarantine"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},
@@ -76,6 +87,12 @@ bool is_intent(EventKind kind) {
     case EventKind::revival:
     case EventKind::take_over:
     case EventKind::tree_killed:
+    case EventKind::cordon_ordered:
+    case EventKind::uncordon_ordered:
+    case EventKind::drain_ordered:
+    case EventKind::quarantined:
+    case EventKind::healing:
+    case EventKind::hook:
       return true;
     default:
       return false;

@@ -56,6 +56,18 @@ enum class EventKind : std::uint8_t {
   kernel_log_unreadable = 83,  ///< there is no right to it, or none; a fact, no alarm
   kernel_log_read = 84,        ///< after that: it is read again
   verdict_changed = 96,        ///< of a service, for the worse or back: sentence, code and evidence
+  // By the warden, of cards and of what it does by its own judgement.
+  cordon_ordered = 112,
+  uncordon_ordered = 113,
+  drain_ordered = 114,
+  quarantined = 115,  ///< before a rule takes a card out of use
+  quarantine_ended = 116,
+  would_restart = 117,  ///< `heal = "observe"`: what would have been done
+  healing = 118,        ///< before a sick service is restarted
+  heal_refused = 119,   ///< why a sick service is not restarted although `heal` says "act"
+  hook = 120,           ///< before a command of `hooks` is started
+  hook_done = 121,      ///< how it ended
+  would_quarantine = 122,
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

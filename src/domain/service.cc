@@ -36,6 +36,10 @@ void set_variable(std::vector<EnvVar>& list, EnvVar variable) {
     found->value = std::move(variable.value);
 }
 
+std::string_view to_string(HealMode mode) {
+  return mode == HealMode::act ? "act" : "observe";
+}
+
 std::string_view to_string(ContainmentWish wish) {
   switch (wish) {
     case ContainmentWish::automatic:

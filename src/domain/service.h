@@ -84,6 +84,27 @@ enum class OnAnchorDeath : std::uint8_t {
   kill = 1,  ///< it is ended; `restart` says whether it starts again
 };
 
+/// What gpuward does by itself about a service that it finds sick.
+enum class HealMode : std::uint8_t {
+  observe = 0,  ///< says what it would have done
+  act = 1,
+};
+
+/// "observe" or "act": as in the file.
+std::string_view to_string(HealMode mode);
+
+/// A command that is run when something has happened to a service.
+struct Hook {
+  std::string event;                 ///< one of hook_names() (hook.h)
+  std::vector<std::string> command;  ///< at least one word
+  friend bool operator==(const Hook&, const Hook&) = default;
+};
+inline constexpr std::size_t kMostHooks = 32;
+inline constexpr std::uint32_t kMostHookLogLines = 100;
+
+/// Restarts by gpuward's own judgement in any 24 hours; 0: none, only advice.
+inline constexpr std::uint32_t kMostHealBudget = 24;
+
 struct Backoff {
   std::chrono::milliseconds first{1'000};
   std::chrono::milliseconds max{60'000};
@@ -135,6 +156,10 @@ struct ServiceModel {
   bool private_tmp = false;  ///< a temp folder of its own, by TMPDIR, TEMP and TMP
   ContainmentWish containment = ContainmentWish::automatic;
   OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
+  HealMode heal = HealMode::observe;
+  std::uint32_t heal_budget = 3;     ///< at most kMostHealBudget
+  std::vector<Hook> hooks;           ///< one an event, at most kMostHooks
+  std::uint32_t hook_log_lines = 0;  ///< of its log, that hooks are told; 0: none of its text
   std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
   std::vector<std::string> release;  ///< patterns of command lines (glob.h): handed over at its end
   bool autostart = true;

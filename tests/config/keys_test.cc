@@ -58,8 +58,8 @@ TEST(Keys, FarFromAllTheSupportedOnesAreListed) {
       Lines{"3:1: unknown key 'zebra', expected one of command, directory, env, env_file, "
             "venv, ready, live, stop, restart, backoff, log, user, groups, umask, limits, caps, "
             "no_new_privs, oom_score_adj, nice, cpu_weight, memory_max, "
-            "private_tmp, containment, on_anchor_death, pid_file, release, autostart, after, "
-            "requires"});
+            "private_tmp, containment, on_anchor_death, pid_file, release, heal, heal_budget, "
+            "hooks, autostart, after, requires"});
   EXPECT_EQ(problems_of("stop = { zebra = 1 }\n"),
             Lines{"3:10: unknown key 'stop.zebra', expected one of grace, drain"});
 }
@@ -72,26 +72,19 @@ TEST(Keys, NestedOnesAreKnownByTheirFullName) {
 }
 
 TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
-  EXPECT_EQ(problems_of("replicas = 1\nheal = \"act\"\nlisten = \"x\"\n"),
+  EXPECT_EQ(problems_of("replicas = 1\nreap = \"act\"\nlisten = \"x\"\n"),
             (Lines{"3:1: 'replicas' is not supported yet: it comes with the scheduler",
-                   "4:1: 'heal' is not supported yet: it comes with GPU truth",
+                   "4:1: 'reap' is not supported yet: it comes with GPU truth",
                    "5:1: 'listen' is not supported yet: it comes with the gateway"}));
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
-  for (const char* key : {"kind",        "every",
-                          "protocol",    "listen",
-                          "tls",         "auth",
-                          "min",         "max",
-                          "replicas",    "gpu",
-                          "cpu",         "profile",
-                          "reap",        "allow_tf32",
-                          "heal",        "strict_results",
-                          "heal_budget", "idle_holder",
-                          "pausable",    "queue",
-                          "unload",      "on_client_gone",
-                          "idle_stop",   "idle_park",
-                          "hooks"}) {
+  for (const char* key : {"kind",      "every",      "protocol",    "listen",
+                          "tls",       "auth",       "min",         "max",
+                          "replicas",  "gpu",        "cpu",         "profile",
+                          "reap",      "allow_tf32", "idle_holder", "strict_results",
+                          "pausable",  "queue",      "unload",      "on_client_gone",
+                          "idle_stop", "idle_park"}) {
     const Lines found = problems_of(std::string(key) + " = 1\n");
     ASSERT_EQ(found.size(), 1U) << key;
     EXPECT_NE(found[0].find("is not supported yet"), std::string::npos) << found[0];

@@ -33,6 +33,20 @@ TEST(Compare, SaysWhatHoldsAtOnceAndWhatWaits) {
   EXPECT_EQ(changes[1].effect, Effect::live);
 }
 
+TEST(Compare, HealingAndHooksHoldAtOnce) {
+  auto after = model();
+  after.heal = HealMode::act;
+  after.heal_budget = 1;
+  after.hooks = {{"failed", {"/bin/tell"}}};
+  const auto changes = compare(model(), after);
+  ASSERT_EQ(changes.size(), 3U);
+  EXPECT_EQ(changes[0].field + " " + changes[0].from + " " + changes[0].to, "heal observe act");
+  EXPECT_EQ(changes[2].field, "hooks.failed");
+  EXPECT_EQ(changes[2].to, "/bin/tell");
+  for (const auto& change : changes) EXPECT_EQ(change.effect, Effect::live) << change.field;
+  EXPECT_EQ(process_mark(model()), process_mark(after)) << "no process is made of it";
+}
+
 TEST(Compare, NeverTellsAValueOfTheEnvironment) {
   auto after = model();
   after.env = {{"TOKEN", "geheim"}, {"NEW", "hidden"}};
