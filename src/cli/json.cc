@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include "base/utf8.h"
+#include "os/proc_fs.h"
 
 namespace gpuward::cli {
 namespace {
@@ -93,16 +94,27 @@ json::value kernel_log_json(const StatusReport& report) {
                       {"lost_records", log.lost}};
 }
 
-json::object device_json(const GpuDevice& device, Instant now) {
+// "reason" and "advice" are null for a card that is free to be used.
+void add_mark(json::object& card, const CardMark& mark) {
+  card["cordoned"] = mark.cordoned;
+  card["quarantined"] = mark.quarantined;
+  card["reason"] = or_null(describe(mark));
+  card["advice"] = or_null(mark.quarantined ? advice_for(mark.remedy, mark.index) : std::string());
+}
+
+json::object device_json(const GpuDevice& device, const std::vector<CardMark>& marks, Instant now) {
   const auto age = now.time_since_epoch() - std::chrono::nanoseconds(device.read_ns);
-  return {{"uuid", device.uuid},
-          {"name", device.name},
-          {"memory_total_bytes", device.memory_total.count},
-          {"memory_used_bytes", device.memory_used.count},
-          {"busy_percent",
-           device.busy_percent ? json::value(*device.busy_percent) : json::value(nullptr)},
-          {"age_seconds", std::chrono::duration<double>(age).count()},
-          {"state", to_string(device.state)}};
+  json::object card = {{"uuid", device.uuid},
+                       {"name", device.name},
+                       {"memory_total_bytes", device.memory_total.count},
+                       {"memory_used_bytes", device.memory_used.count},
+                       {"busy_percent", device.busy_percent ? json::value(*device.busy_percent)
+                                                            : json::value(nullptr)},
+                       {"age_seconds", std::chrono::duration<double>(age).count()},
+                       {"state", to_string(device.state)}};
+  const auto mark = std::ranges::find(marks, device.uuid, &CardMark::uuid);
+  add_mark(card, mark == marks.end() ? CardMark{} : *mark);
+  return card;
 }
 
 }  // namespace
@@ -117,7 +129,7 @@ std::string status_json(const StatusReport& report, Instant now) {
                       {"ledger_trouble", or_null(report.warden->ledger_trouble)}};
   json::array gpus;
   for (const auto& device : report.gpu.devices) {
-    auto card = device_json(device, now);
+    auto card = device_json(device, report.cards, now);
     card["incidents"] = incidents_json(report, device.uuid);
     gpus.push_back(std::move(card));
   }
@@ -131,7 +143,9 @@ std::string status_json(const StatusReport& report, Instant now) {
   return printable(json::serialize(root)) + "\n";
 }
 
-std::string stop_json(const std::vector<NamedReceipt>& receipts) {
+namespace {
+
+json::array receipts_json(const std::vector<NamedReceipt>& receipts) {
   json::array list;
   for (const auto& [service, replica, receipt] : receipts) {
     json::array survivors;
@@ -176,7 +190,34 @@ std::string stop_json(const std::vector<NamedReceipt>& receipts) {
                     {"forced", receipt.forced},
                     {"duration_seconds", std::chrono::duration<double>(receipt.duration).count()}});
   }
-  return printable(json::serialize(json::object{{"receipts", std::move(list)}})) + "\n";
+  return list;
+}
+
+}  // namespace
+
+std::string stop_json(const std::vector<NamedReceipt>& receipts) {
+  return printable(json::serialize(json::object{{"receipts", receipts_json(receipts)}})) + "\n";
+}
+
+std::string card_json(const CardAnswer& card, const std::vector<NamedReceipt>& receipts) {
+  json::object gpu = {
+      {"uuid", card.mark.uuid}, {"index", card.mark.index}, {"name", card.mark.name}};
+  add_mark(gpu, card.mark);
+  json::array holders;
+  for (const auto& holder : card.holders) {
+    const auto command = os::read_command(holder.id.pid, 300);
+    holders.push_back({{"pid", holder.id.pid.number},
+                       {"start_time_ticks", holder.id.start_ticks},
+                       {"service", or_null(holder.service)},
+                       {"gpu_memory_bytes",
+                        holder.memory ? json::value(holder.memory->count) : json::value(nullptr)},
+                       {"command", or_null(command ? *command : std::string())}});
+  }
+  const json::object root = {{"gpu", std::move(gpu)},
+                             {"holders", std::move(holders)},
+                             {"holders_visible", card.holders_visible},
+                             {"receipts", receipts_json(receipts)}};
+  return printable(json::serialize(root)) + "\n";
 }
 
 }  // namespace gpuward::cli

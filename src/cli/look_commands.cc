@@ -11,6 +11,7 @@
 #include <map>
 
 #include "base/utf8.h"
+#include "cli/cards.h"
 #include "cli/follow.h"
 #include "cli/incidents.h"
 #include "cli/json.h"
@@ -41,6 +42,7 @@ Result<StatusReport> report_by_anchors(const control::Home& home,
   auto folders = control::list_anchors(home);
   if (!folders) return fail(std::move(folders).error());
   StatusReport report;
+  report.cards = kept_marks(home.cards());
   control::HomeGroups groups;
   std::map<std::string, std::vector<control::AnchorView>> services;
   for (const auto& folder : *folders) {
@@ -79,8 +81,13 @@ void print_status(const StatusReport& report, bool detailed) {
         "%s\n",
         paint(Tone::bad, "the ledger cannot be written: " + report.warden->ledger_trouble).c_str());
   for (const auto& device : report.gpu.devices)
-    std::printf("GPU %u: %s, %s of %s used\n", device.index, device.name.c_str(),
-                to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
+    std::printf("GPU %u: %s, %s of %s used%s\n", device.index, device.name.c_str(),
+                to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str(),
+                mark_text(report.cards, device.uuid).c_str());
+  for (const auto& mark : report.cards)
+    if (mark.quarantined)
+      std::printf("%s\n",
+                  paint(Tone::bad, "advice: " + advice_for(mark.remedy, mark.index)).c_str());
   const auto note = describe(report.gpu.sight, report.gpu.detail);
   if (!note.empty()) std::printf("GPU: %s\n", note.c_str());
   print_incidents(report);

@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "base/utf8.h"
+#include "cli/cards.h"
 #include "cli/completion.h"
 #include "cli/demo.h"
 #include "cli/doctor.h"
@@ -50,6 +51,10 @@ struct Options {
   std::size_t lines = 0;
   std::string head;
   cli::DemoOptions demo;
+  std::string card;
+  std::string why;
+  bool card_json = false;
+  cli::DrainOptions drain;
 };
 
 CLI::Validator service_name() {
@@ -220,12 +225,45 @@ void add_services(CLI::App& app, Options& options, int& exit_code) {
         "--json", options.service.json,
         starts ? "what was taken over, for programs" : "the receipts, for programs");
     if (starts) add_take_over(*command, *json, options);
+    if (starts || act == cli::restart)
+      command->add_flag("--anyway", options.service.anyway,
+                        "also onto a card that is cordoned or quarantined");
     command->callback([&options, &exit_code, act] {
       if (!options.timeout.empty())
         options.service.timeout = time_or_throw("--timeout", options.timeout);
       exit_code = act(options.service);
     });
   }
+}
+
+void add_cards(CLI::App& app, Options& options, int& exit_code) {
+  constexpr const char* kGpu = "index, UUID or the beginning of one, PCI id";
+  auto* cordon = app.add_subcommand(
+      "cordon", "nothing is started on a card any more that was on it; what runs is not touched");
+  cordon->add_option("gpu", options.card, kGpu)->required();
+  cordon->add_option("--why", options.why, "for those who find it so");
+  cordon->callback([&] { exit_code = cli::cordon(options.card, options.why, options.card_json); });
+  auto* uncordon = app.add_subcommand("uncordon", "a card is free to be used again");
+  uncordon->add_option("gpu", options.card, kGpu)->required();
+  uncordon->callback([&] { exit_code = cli::uncordon(options.card, options.card_json); });
+  for (auto* command : {cordon, uncordon})
+    command->add_flag("--json", options.card_json, "for programs");
+
+  auto* drain = app.add_subcommand(
+      "drain", "cordon a card and stop every service on it: for a reset or a driver update");
+  drain->add_option("--gpu", options.drain.gpu, kGpu)->required();
+  drain->add_option("--why", options.drain.why, "for those who find it so");
+  drain->add_option("--timeout", options.timeout, "give up waiting after this long, as in 30s");
+  drain->add_flag("--dry-run", options.drain.dry_run, "only say who is on it");
+  drain->add_flag("--json", options.drain.json, "for programs");
+  drain->footer(
+      "What gpuward did not start is named and never ended: exit 4, as for survivors. A service "
+      "that\nanother one requires is not stopped from under it: name both to gpuward stop first.");
+  drain->callback([&] {
+    if (!options.timeout.empty())
+      options.drain.timeout = time_or_throw("--timeout", options.timeout);
+    exit_code = cli::drain(options.drain);
+  });
 }
 
 void add_release(CLI::App& app, Options& options, int& exit_code) {
@@ -304,6 +342,7 @@ int main(int argc, char** argv) {
   run_command->callback([&] { exit_code = cli::run(run); });
   add_services(app, options, exit_code);
   add_release(app, options, exit_code);
+  add_cards(app, options, exit_code);
   add_looks(app, options, exit_code);
   add_doctor(app, options, exit_code);
   add_metrics(app, options, exit_code);

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/utf8.h"
+#include "cli/cards.h"
 #include "cli/engine.h"
 #include "cli/incidents.h"
 #include "cli/look_commands.h"
@@ -152,12 +153,13 @@ StatusReport incidents_of(const control::Home& home, const GpuSnapshot& snapshot
 }
 
 void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows,
-                 const StatusReport& told) {
+                 const StatusReport& told, const std::vector<CardMark>& marks) {
   for (const auto& device : snapshot.devices) {
     std::printf("GPU %u: %s, %s of %s used", device.index, device.name.c_str(),
                 to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
     if (device.busy_percent) std::printf(", %u %% busy", *device.busy_percent);
-    std::printf("%s\n", device.processes_visible ? "" : "; its processes cannot be seen from here");
+    std::printf("%s%s\n", mark_text(marks, device.uuid).c_str(),
+                device.processes_visible ? "" : "; its processes cannot be seen from here");
   }
   const auto note = describe(snapshot.sight, snapshot.detail);
   if (!note.empty()) std::printf("%s\n", note.c_str());
@@ -200,7 +202,7 @@ int ps(bool as_json) {
   if (as_json)
     print_json(snapshot, rows);
   else
-    print_table(snapshot, rows, incidents_of(*home, snapshot));
+    print_table(snapshot, rows, incidents_of(*home, snapshot), kept_marks(home->cards()));
   return 0;
 }
 

@@ -110,6 +110,7 @@ WardenRequest request_for(WardenRequest::What what, const ServiceOptions& option
   request.services = options.services;
   request.has_timeout = options.timeout.has_value();
   if (options.timeout) request.timeout = *options.timeout;
+  request.anyway = options.anyway;
   return request;
 }
 
@@ -388,6 +389,26 @@ int stop(const ServiceOptions& options) {
   if (!home) return code;
   if (!connect_warden(*home)) return stop_without_warden(*home, options);
   return ask_and_print(WardenRequest::What::stop, options, "stopping", true);
+}
+
+std::optional<WardenAnswer> order_and_wait(const WardenRequest& request, const char* doing,
+                                           bool as_json, int* code) {
+  const auto home = home_or_complain(code);
+  if (!home) return std::nullopt;
+  auto channel = connect_warden(*home);
+  if (!channel) {
+    *code = no_warden();
+    return std::nullopt;
+  }
+  auto answer = ask_with_patience(*home, *channel, request, doing);
+  if (!answer) {
+    *code = complain(answer.error());
+    return std::nullopt;
+  }
+  *code = answer->exit_code;
+  if (!answer->error.empty()) std::fprintf(stderr, "gpuward: %s\n", answer->error.c_str());
+  if (!as_json) print_outcomes(*home, *answer, true);
+  return std::move(*answer);
 }
 
 int restart(const ServiceOptions& options) {

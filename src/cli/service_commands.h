@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "control/messages.h"
+
 // up, down, start, stop, restart: 0 done and proven, 1 refused or failed, 3 timed out, 4 not
 // proven, 5 warden not reachable.
 
@@ -16,6 +18,7 @@ struct ServiceOptions {
   bool json = false;
   bool take_over = false;  ///< `start`: ends first what holds the port and is not ours
   bool yes = false;        ///< without asking
+  bool anyway = false;     ///< `start`, `restart`: also onto a card that is out of use
 };
 
 struct UpOptions {
@@ -28,5 +31,10 @@ int down(const ServiceOptions& options);
 int start(const ServiceOptions& options);
 int stop(const ServiceOptions& options);
 int restart(const ServiceOptions& options);
+
+/// Gives an order to the warden, waits for the answer and, unless @p as_json, prints how it went
+/// for each service, with receipts. None after a complaint; @p code is the exit code either way.
+std::optional<WardenAnswer> order_and_wait(const WardenRequest& request, const char* doing,
+                                           bool as_json, int* code);
 
 }  // namespace gpuward::cli

@@ -18,6 +18,8 @@ struct Home {
   std::string anchors() const { return run + "/anchors"; }
   /// Temp folders of services. Beside `state`, which only its owner may pass through.
   std::string temp() const { return state + "-tmp"; }
+  std::string cards() const { return state + "/cards"; }  ///< a CardBook
+  std::string heal() const { return state + "/heal"; }    ///< a HealBook
   /// The files of the last `up -c`, one a line; until `down`.
   std::string chosen_files() const { return state + "/configuration"; }
 };

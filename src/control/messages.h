@@ -2,8 +2,10 @@
 
 #include "control/wire.h"
 #include "domain/anchor_state.h"
+#include "domain/card.h"
 #include "domain/change.h"
 #include "domain/event.h"
+#include "domain/heal.h"
 #include "domain/report.h"
 
 // Every message and every record, field by field. A tag is for ever: new fields get new tags.
@@ -92,13 +94,19 @@ struct WardenRequest {
     reload = 8,
     take_over = 9,         ///< for the ledger: `note` is about to be ended on the service's behalf
     take_over_ended = 10,  ///< and what came of it
+    cordon = 11,           ///< `gpu`; `note` says why
+    uncordon = 12,
+    drain = 13,       ///< cordons `gpu`, then stops every service that is on it
+    drain_plan = 14,  ///< what `drain` would end, and what it would not
   };
   What what = What::status;
   std::vector<std::string> services;  ///< empty: all
   bool has_timeout = false;
   std::chrono::milliseconds timeout{0};
-  std::string note;    ///< of take_over and take_over_ended
-  bool brief = false;  ///< of status: processes are counted, not listed
+  std::string note;     ///< of take_over and take_over_ended
+  bool brief = false;   ///< of status: processes are counted, not listed
+  std::string gpu;      ///< of cordon, uncordon, drain: as choose_card() takes it
+  bool anyway = false;  ///< of start and restart: also onto a card that is out of use
 };
 
 /// How an operation on one service ended, in exit codes of the CLI.
@@ -119,6 +127,20 @@ struct ServiceChange {
   bool stale = false;  ///< its process is made of an older version
 };
 
+/// Who is on a card.
+struct CardHolder {
+  ProcessId id;
+  std::string service;          ///< empty: not of gpuward; it is named and never ended
+  std::optional<Bytes> memory;  ///< absent: the driver does not say
+};
+
+/// The answer about one card: its marks, and who is on it.
+struct CardAnswer {
+  CardMark mark;
+  std::vector<CardHolder> holders;
+  bool holders_visible = false;  ///< false: that nobody is listed says nothing
+};
+
 /// The warden's one answer.
 struct WardenAnswer {
   static constexpr std::uint8_t kKind = 7;
@@ -128,6 +150,13 @@ struct WardenAnswer {
   std::vector<NamedReceipt> receipts;
   std::optional<StatusReport> status;
   std::vector<ServiceChange> changes;
+  std::optional<CardAnswer> card;
+};
+
+/// The file state/heal: what was restarted by gpuward's own judgement.
+struct HealBook {
+  static constexpr std::uint8_t kKind = 61;
+  std::vector<HealRecord> services;
 };
 
 /// One look at the cards, from the sentinel.
@@ -404,9 +433,48 @@ void fields(A& a, CardIncident& v) {
   a(12, v.first_age_seconds), a(13, v.age_seconds), a(14, v.sentence);
 }
 template <class A>
+void fields(A& a, CardMark& v) {
+  a(1, v.uuid), a(2, v.index), a(3, v.name), a(4, v.cordoned), a(5, v.cordoned_by);
+  a(6, v.cordoned_why), a(7, v.cordoned_unix_ms), a(8, v.drained), a(9, v.quarantined);
+  a(10, v.rule), a(11, v.evidence), a(12, v.quarantined_unix_ms), a(13, v.boot), a(14, v.remedy);
+}
+template <class A>
+void fields(A& a, CardsOfService& v) {
+  a(1, v.service), a(2, v.mark), a(3, v.uuids);
+}
+template <class A>
+void fields(A& a, CardBook& v) {
+  a(1, v.marks), a(2, v.services);
+}
+template <class A>
+void fields(A& a, HealTime& v) {
+  a(1, v.unix_ms), a(2, v.monotonic_ns), a(3, v.boot);
+}
+template <class A>
+void fields(A& a, HealRestart& v) {
+  a(1, v.at), a(2, v.acted), a(3, v.verdict);
+}
+template <class A>
+void fields(A& a, HealRecord& v) {
+  a(1, v.service), a(2, v.restarts), a(3, v.gave_up), a(4, v.well_since);
+}
+template <class A>
+void fields(A& a, HealBook& v) {
+  a(1, v.services);
+}
+template <class A>
+void fields(A& a, CardHolder& v) {
+  a(1, v.id), a(2, v.service), a(3, v.memory);
+}
+template <class A>
+void fields(A& a, CardAnswer& v) {
+  a(1, v.mark), a(2, v.holders), a(3, v.holders_visible);
+}
+template <class A>
 void fields(A& a, StatusReport& v) {
   a(1, v.warden), a(2, v.gpu), a(3, v.services);
   a(20, v.kernel_log), a(21, v.incidents);
+  a(50, v.cards);
 }
 template <class A>
 void fields(A& a, NamedReceipt& v) {
@@ -419,6 +487,7 @@ void fields(A& a, ServiceOutcome& v) {
 template <class A>
 void fields(A& a, WardenRequest& v) {
   a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout), a(5, v.note), a(6, v.brief);
+  a(50, v.gpu), a(51, v.anyway);
 }
 template <class A>
 void fields(A& a, FieldChange& v) {
@@ -432,6 +501,7 @@ template <class A>
 void fields(A& a, WardenAnswer& v) {
   a(1, v.exit_code), a(2, v.error), a(3, v.outcomes), a(4, v.receipts), a(5, v.status);
   a(6, v.changes);
+  a(50, v.card);
 }
 
 }  // namespace gpuward

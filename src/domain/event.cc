@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 52> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 51> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -58,7 +58,6 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 52> kNames = {{
     {EventKind::heal_refused, "heal-refused"},
     {EventKind::hook, "hook"},
     {EventKind::hook_done, "hook-done"},
-    {EventKind::would_quarantine, "would-quarantine"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},

@@ -67,7 +67,6 @@ enum class EventKind : std::uint8_t {
   heal_refused = 119,   ///< why a sick service is not restarted although `heal` says "act"
   hook = 120,           ///< before a command of `hooks` is started
   hook_done = 121,      ///< how it ended
-  would_quarantine = 122,
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

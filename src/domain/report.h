@@ -8,6 +8,7 @@
 #include "base/pid.h"
 #include "base/units.h"
 #include "domain/anchor_state.h"
+#include "domain/card.h"
 #include "domain/gpu.h"
 #include "domain/verdict.h"
 #include "domain/xid_policy.h"
@@ -98,6 +99,7 @@ struct StatusReport {
   std::vector<ServiceReport> services;
   std::optional<KernelLogReport> kernel_log;  ///< absent without a warden
   std::vector<CardIncident> incidents;        ///< of the last day, newest first
+  std::vector<CardMark> cards;  ///< of those that are, or were once, out of use
 };
 
 /// A receipt with its service's name, as `stop` prints it.

@@ -257,6 +257,10 @@ void Fleet::revive_if_gone(Member& member) {
     return;
   }
   if (member.model->restart == RestartPolicy::never) return;
+  if (auto why = why_not_started(member)) {
+    member.trouble = "not started: " + *why;
+    return;
+  }
   const Instant now = os::now();
   std::erase_if(member.revived, [&](Instant at) { return now - at > kReviveWindow; });
   if (member.revived.size() >= kMostRevivals) {
@@ -346,6 +350,7 @@ void Fleet::witness(Member& member) {
   if (!member.alive || member.state.phase == Phase::settling || is_over(member.state.phase)) return;
   if (member.witnessed != member.state.generation) {
     member.witness = MemoryWitness();
+    member.cards.clear();
     member.witnessed = member.state.generation;
   }
   // Walking every tree each second costs more than the look itself; an empty card needs no names.
@@ -353,12 +358,23 @@ void Fleet::witness(Member& member) {
       std::ranges::any_of(gpu_.devices, [](const auto& d) { return !d.processes.empty(); });
   if (anyone) member.pids = control::tree_pids(member.folder, member.state);
   member.witness.see(gpu_, member.pids);
+  note_cards(member, member.pids);
   if (member.witness.held() == member.told_held || !member.link) return;
   member.told_held = member.witness.held();
   AnchorRequest held;
   held.what = AnchorRequest::What::gpu_held;
   held.bytes = member.told_held;
   (void)member.link->send(held);
+}
+
+void Fleet::note_cards(Member& member, const std::set<std::uint32_t>& pids) {
+  if (!gpu_.pids_are_ours) return;  // harm.md 4
+  bool more = false;
+  for (const auto& device : gpu_.devices)
+    if (std::ranges::any_of(device.processes,
+                            [&](const GpuProcess& row) { return pids.contains(row.pid); }))
+      more |= member.cards.insert(device.uuid).second;
+  if (more && on_cards_) on_cards_(member);
 }
 
 StartLinks Fleet::links() const {

@@ -41,6 +41,7 @@ class Fleet {
     std::string trouble;    ///< why the last start did not even reach an anchor
     MemoryWitness witness;  ///< of `witnessed`, a generation of main
     std::uint32_t witnessed = 0;
+    std::set<std::string> cards;  ///< uuids, that `witnessed` held memory of or had a context on
     std::set<std::uint32_t> pids;  ///< of its tree at the last look, where anyone was on a card
     Bytes told_held;               ///< what the anchor was told last
     std::shared_ptr<Link> link;
@@ -71,6 +72,16 @@ class Fleet {
 
   /// Called after every change of any member.
   void on_change(std::function<void()> handler) { on_change_ = std::move(handler); }
+
+  /// Called when the first memory of a generation is seen on a further card.
+  void on_cards(std::function<void(const Member&)> handler) { on_cards_ = std::move(handler); }
+  /// Asked before anything is started or restarted: why not; none: nothing speaks against it.
+  void ask_before_start(std::function<std::optional<std::string>(const Member&)> ask) {
+    why_not_started_ = std::move(ask);
+  }
+  std::optional<std::string> why_not_started(const Member& member) const {
+    return why_not_started_ ? why_not_started_(member) : std::nullopt;
+  }
 
   void configure(std::vector<ServiceModel> services);
   /// What configure_again(@p services) would change, service by service.
@@ -129,6 +140,7 @@ class Fleet {
   void revive_if_gone(Member& member);
   void answer_memory(Member& member);
   void witness(Member& member);
+  void note_cards(Member& member, const std::set<std::uint32_t>& pids);
   void changed();
   void start_waiting();
   void come_up(Member& member, bool begins);
@@ -144,6 +156,8 @@ class Fleet {
   std::size_t coming_up_ = 0;        ///< members with Member::coming_up
   bool starts_soon_ = false;
   std::function<void()> on_change_;
+  std::function<void(const Member&)> on_cards_;
+  std::function<std::optional<std::string>(const Member&)> why_not_started_;
   asio::steady_timer retry_;  ///< of adoptions that failed
   std::chrono::milliseconds retry_pause_{1000};
 };

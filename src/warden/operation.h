@@ -20,8 +20,9 @@ class Operation {
   using What = WardenRequest::What;
   /// Of what the warden starts by itself: all at once, or as Fleet::start_soon() lets them.
   enum class Pace : std::uint8_t { at_once, one_by_one };
-  Operation(What what, std::vector<std::string> services, Instant deadline)
-      : what_(what), services_(std::move(services)), deadline_(deadline) {}
+  /// @p anyway: also onto cards that are out of use.
+  Operation(What what, std::vector<std::string> services, Instant deadline, bool anyway = false)
+      : what_(what), services_(std::move(services)), deadline_(deadline), anyway_(anyway) {}
   /// What the warden itself starts: what runs is left as it is, and there is no deadline.
   static Operation of_the_warden(std::vector<std::string> services, Pace pace);
 
@@ -58,6 +59,7 @@ class Operation {
   Gate gate(const Fleet& fleet, const std::string& name, const Fleet::Member& member,
             Instant now) const;
   void take_turn(Fleet& fleet, const std::string& name, Fleet::Member& member, Instant now);
+  bool refuse_for_card(const Fleet& fleet, const std::string& name, Fleet::Member& member);
   void refuse_start(const std::string& name, Fleet::Member& member, const Fleet& fleet,
                     const Gate& gate);
   Result<void> order(Fleet& fleet, const std::string& name, const Fleet::Member& member);
@@ -77,6 +79,7 @@ class Operation {
   What what_;
   std::vector<std::string> services_;  // once it has begun: in the order of their turns
   Instant deadline_;
+  bool anyway_ = false;
   bool of_the_warden_ = false;
   Pace pace_ = Pace::at_once;
   StartLinks links_;                                           // as they were when it began

@@ -118,10 +118,25 @@ void Operation::take_turn(Fleet& fleet, const std::string& name, Fleet::Member& 
       member.held_by_retry = gate.only_retried;
       return;
     }
+    if (refuse_for_card(fleet, name, member)) return;
   }
   held_.erase(name);
   if (auto begun = order(fleet, name, member); !begun)
     outcomes_[name] = {name, kFailed, begun.error().message(), false};
+}
+
+// Nothing comes by itself, or by an old habit, onto a card that somebody wants to be free.
+bool Operation::refuse_for_card(const Fleet& fleet, const std::string& name,
+                                Fleet::Member& member) {
+  if (anyway_ || (!restarts(name) && is_up(member))) return false;
+  const auto why = fleet.why_not_started(member);
+  if (!why) return false;
+  const std::string text =
+      (restarts(name) && member.alive ? "not restarted: " : "not started: ") + *why;
+  held_.erase(name);
+  if (!member.alive) member.trouble = text;
+  outcomes_[name] = {name, kFailed, text, false};
+  return true;
 }
 
 void Operation::refuse_start(const std::string& name, Fleet::Member& member, const Fleet& fleet,

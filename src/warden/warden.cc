@@ -48,7 +48,14 @@ std::optional<EventKind> event_of(WardenRequest::What what) {
       return EventKind::reload_ordered;
     case What::take_over:
       return EventKind::take_over;
+    case What::cordon:
+      return EventKind::cordon_ordered;
+    case What::uncordon:
+      return EventKind::uncordon_ordered;
+    case What::drain:
+      return EventKind::drain_ordered;
     case What::take_over_ended:
+    case What::drain_plan:
     case What::status:
     case What::wait_autostart:
     case What::plan:
@@ -65,6 +72,8 @@ std::vector<LedgerEntry> orders_of(const WardenRequest& request, const Actor& ac
   entry.kind = *kind;
   entry.actor = actor;
   entry.evidence = without_commands(request.note.substr(0, kLongestNote));
+  if (!request.gpu.empty()) entry.why = "GPU " + request.gpu.substr(0, 80);
+  if (request.anyway) entry.why = "--anyway: also onto a card that is out of use";
   if (request.services.empty()) return {entry};
   std::vector<LedgerEntry> entries;
   for (const auto& service : request.services) {
@@ -88,6 +97,7 @@ Warden::Warden(control::Home home)
       fleet_(loop_, std::move(home), clerk_),
       kernel_log_(loop_, fleet_, clerk_, home_.state),
       health_(fleet_, clerk_),
+      cards_(home_.cards(), clerk_),
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
@@ -177,6 +187,15 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   clerk_.open(home_.state, parsed.ledger);
   clerk_.note(EventKind::warden_began, "", "version " GPUWARD_VERSION);
   kernel_log_path_ = parsed.host.kernel_log;
+  cards_.open();
+  fleet_.on_cards([this](const Fleet::Member& member) {
+    cards_.is_on(member.folder.service, member.plan.mark, member.cards);
+  });
+  fleet_.ask_before_start([this](const Fleet::Member& member) {
+    const bool obeys_rules = member.model && member.model->heal == HealMode::act;
+    const auto mark = member.model ? process_mark(*member.model) : member.plan.mark;
+    return cards_.why_not_started(member.folder.service, mark, obeys_rules);
+  });
   choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));
   if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
@@ -233,6 +252,7 @@ int Warden::run() {
   accept();
   wait_for_signals();
   sentinel_.start([this](GpuSnapshot snapshot) {
+    cards_.see(snapshot, os::now());
     fleet_.set_gpu(std::move(snapshot));
     health_.look();
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
@@ -319,6 +339,7 @@ void Warden::complete(StatusReport& report) const {
   report.warden = own_report();
   report.kernel_log = kernel_log_.report();
   report.incidents = kernel_log_.incidents(report.gpu);
+  report.cards = cards_.marks();
   health_.complete(report);
 }
 
@@ -330,6 +351,7 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
     std::fprintf(stderr, "gpuwardd: %s, ignoring\n", found.error().message().c_str());
   using What = WardenRequest::What;
   if (request->what == What::plan) return reply(client, reconfigure(true));
+  if (request->what == What::drain_plan) return reply(client, answer_drain_plan(request->gpu));
   if (request->what != What::status) return order(client, *request, who);
   WardenAnswer answer;
   answer.status = fleet_.report(request->services, request->brief);
@@ -353,7 +375,7 @@ void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& req
   auto entries = orders_of(request, control::actor_of(who));
   if (entries.empty()) return begin_operation(client, request, {});
   const std::size_t count = entries.size();
-  clerk_.note_before(std::move(entries), [this, client, request, count](std::uint64_t last) {
+  clerk_.note_before(std::move(entries), [this, client, request, count, who](std::uint64_t last) {
     std::vector<std::uint64_t> numbers;
     numbers.reserve(count);
     for (std::size_t n = 0; n < count; ++n)
@@ -363,6 +385,9 @@ void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& req
       for (const auto& service : request.services) take_overs_[service] = last;
       return reply(client, {});
     }
+    if (request.what == What::cordon || request.what == What::uncordon ||
+        request.what == What::drain)
+      return order_card(client, request, who, numbers);
     if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));
     auto answer = reconfigure(false);
     reply(client, answer);
@@ -438,7 +463,7 @@ std::vector<ServiceOutcome> Warden::start_in_order(std::vector<std::string> name
   std::vector<ServiceOutcome> failed;
   for (const auto& [name, outcome] : operation.outcomes())
     if (outcome.exit_code != 0) failed.push_back(outcome);
-  if (!over) pending_.push_back({nullptr, std::move(operation), nullptr, {}, {}});
+  if (!over) pending_.push_back({nullptr, std::move(operation), nullptr, {}, {}, {}});
   return failed;
 }
 
@@ -461,7 +486,7 @@ std::chrono::milliseconds Warden::usual_time(const WardenRequest& request,
 }
 
 void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
-                             std::vector<std::uint64_t> orders) {
+                             std::vector<std::uint64_t> orders, std::string card) {
   using What = WardenRequest::What;
   std::vector<std::string> names = request.services;
   if (request.what == What::wait_autostart || request.what == What::start_autostart)
@@ -472,10 +497,10 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
   names.erase(std::ranges::unique(names).begin(), names.end());
   const auto given =
       request.has_timeout ? request.timeout : usual_time(request, names) + kStopSlack;
-  Operation operation(request.what, std::move(names), os::now() + given);
+  Operation operation(request.what, std::move(names), os::now() + given, request.anyway);
   operation.begin(fleet_);
   pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
-                      request, std::move(orders)});
+                      request, std::move(orders), std::move(card)});
   auto& timer = *pending_.back().timer;
   timer.expires_at(pending_.back().operation.deadline());
   timer.async_wait([this](const boost::system::error_code& code) {
@@ -511,6 +536,7 @@ void Warden::advance_all() {
     }
     auto answer = at->operation.answer(fleet_);
     complete(*answer.status);
+    if (!at->card.empty()) add_card(answer, at->card);
     // What could not be proven is said; while something lives there has to be somebody to ask.
     const bool down = at->request.what == WardenRequest::What::down;
     const bool leave = down && (answer.exit_code == kDone || !fleet_.anything_lives());

@@ -14,6 +14,7 @@
 #include "control/home.h"
 #include "os/fd.h"
 #include "os/socket.h"
+#include "warden/cards.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
 #include "warden/health.h"
@@ -43,6 +44,7 @@ class Warden {
     std::unique_ptr<asio::steady_timer> timer;
     WardenRequest request;
     std::vector<std::uint64_t> orders;  ///< the ledger's numbers, one a service or one for all
+    std::string card{};                 ///< uuid, of a drain
   };
 
   void accept();
@@ -61,8 +63,15 @@ class Warden {
               const std::vector<std::uint64_t>& orders);
   void note_outcome(const WardenAnswer& answer, const WardenRequest& request,
                     const std::vector<std::uint64_t>& orders);
+  void order_card(const std::shared_ptr<Link>& client, const WardenRequest& request,
+                  const os::Peer& who, const std::vector<std::uint64_t>& orders);
+  void begin_drain(const std::shared_ptr<Link>& client, const WardenRequest& request,
+                   const GpuDevice& card, const std::vector<std::uint64_t>& orders);
+  WardenAnswer answer_drain_plan(const std::string& gpu) const;
+  CardAnswer who_is_on(const GpuDevice& card) const;
+  void add_card(WardenAnswer& answer, const std::string& uuid) const;
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
-                       std::vector<std::uint64_t> orders);
+                       std::vector<std::uint64_t> orders, std::string card = {});
   std::vector<ServiceOutcome> start_in_order(std::vector<std::string> names, Operation::Pace pace);
   std::chrono::milliseconds usual_time(const WardenRequest& request,
                                        const std::vector<std::string>& names) const;
@@ -83,6 +92,7 @@ class Warden {
   Fleet fleet_;
   KernelLog kernel_log_;
   Health health_;
+  Cards cards_;
   Sentinel sentinel_;
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;

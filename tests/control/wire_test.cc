@@ -106,7 +106,8 @@ T filled() {
 template <class T>
 class EveryMessage : public testing::Test {};
 using Messages = testing::Types<AnchorRecord, LaunchOrder, StateNews, AnchorRequest, JournalEntry,
-                                WardenRequest, WardenAnswer, SnapshotNews>;
+                                WardenRequest, WardenAnswer, SnapshotNews,
+                                CardBook, HealBook>;
 TYPED_TEST_SUITE(EveryMessage, Messages);
 
 // The encoding is canonical, so equal bytes are equal values of all fields; that the fields really

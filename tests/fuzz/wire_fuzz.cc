@@ -64,6 +64,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check<WardenRequest>(fields);
   check<WardenAnswer>(fields);
   check<SnapshotNews>(fields);
+  check<CardBook>(fields);
+  check<HealBook>(fields);
   check_frames(bytes);
   return 0;
 }

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "control/messages.h"
+#include "os/fd.h"
+
+// Small books of the state folder that outlive the warden and the machine: one frame in a file
+// each, written beside and renamed.
+
+namespace gpuward::control {
+
+inline constexpr std::size_t kLargestBook = std::size_t{4} << 20;
+
+/// Reads @p path. An empty book where there is no file. Errors: as open(2) and read(2);
+/// Errc::bad_message for what is not such a book.
+template <class Book>
+Result<Book> read_book(const std::string& path) {
+  auto text = os::read_regular_at(os::Fd(), path.c_str(), kLargestBook);
+  if (!text && text.error().code.value() == ENOENT) return Book{};
+  if (!text) return fail(std::move(text).error());
+  const auto bytes = std::as_bytes(std::span(*text));
+  if (bytes.size() < wire::kFrameHeader) return fail(Errc::bad_message, "read '" + path + "'");
+  const auto rest = bytes.subspan(wire::kFrameHeader);
+  if (wire::frame_length(bytes.template first<wire::kFrameHeader>()) != rest.size())
+    return fail(Errc::bad_message, "read '" + path + "'");
+  auto body = wire::open_body(rest);
+  if (!body) return fail(std::move(body).error());
+  return wire::decode<Book>(*body);
+}
+
+/// The same for who goes on without: a damaged file is kept under another name, an empty book is
+/// returned, and @p trouble says so. What cannot be read for another reason stays where it is.
+template <class Book>
+Book read_or_set_aside(const std::string& path, std::string* trouble) {
+  auto book = read_book<Book>(path);
+  if (book) return std::move(*book);
+  *trouble = book.error().message();
+  if (book.error().code == make_error_code(Errc::bad_message)) {
+    const std::string aside = path + ".damaged";
+    if (std::rename(path.c_str(), aside.c_str()) == 0) *trouble += "; kept as " + aside;
+  }
+  return {};
+}
+
+/// Writes @p book to @p path, beside and renamed. Errors: as open(2), write(2), rename(2);
+/// Errc::bad_message when it is larger than kLargestBook.
+template <class Book>
+Result<void> write_book(const std::string& path, const Book& book) {
+  std::vector<std::byte> buffer(kLargestBook);
+  auto frame = wire::encode(book, buffer);
+  if (!frame) return fail(std::move(frame).error());
+  return os::replace_file_at(os::Fd(), path.c_str(), *frame, 0600);
+}
+
+}  // namespace gpuward::control

@@ -1,0 +1,145 @@
+#include "warden/cards.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "control/books.h"
+#include "os/clock.h"
+
+namespace gpuward::warden {
+namespace {
+
+LedgerEntry about(EventKind kind, const CardMark& mark) {
+  LedgerEntry entry;
+  entry.kind = kind;
+  entry.why = "GPU " + std::to_string(mark.index) + " (" + mark.uuid + ")";
+  return entry;
+}
+
+}  // namespace
+
+void Cards::open() {
+  if (const auto boot = os::boot_id()) boot_ = std::string(boot->view());
+  std::string trouble;
+  book_ = control::read_or_set_aside<CardBook>(path_, &trouble);
+  if (!trouble.empty()) {
+    LedgerEntry entry;
+    entry.kind = EventKind::set_aside;
+    entry.why = "which cards are out of use is not known any more";
+    entry.evidence = trouble;
+    clerk_.note({entry});
+    std::fprintf(stderr, "gpuwardd: which cards are out of use is not known any more: %s\n",
+                 trouble.c_str());
+  }
+  CardBook next = book_;
+  for (auto& mark : next.marks) {
+    if (!end_by_boot(mark, boot_)) continue;
+    auto entry = about(EventKind::quarantine_ended, mark);
+    entry.evidence = "this machine was started anew";
+    clerk_.note({entry});
+  }
+  keep_or_say(std::move(next));
+}
+
+Result<void> Cards::keep(CardBook next) {
+  tidy(next);
+  GPUWARD_TRY(control::write_book(path_, next));
+  book_ = std::move(next);
+  return {};
+}
+
+// What was found holds, although the next warden may not know of it.
+void Cards::keep_or_say(CardBook next) {
+  tidy(next);
+  auto written = control::write_book(path_, next);
+  book_ = std::move(next);
+  if (!written)
+    std::fprintf(stderr, "gpuwardd: which cards are out of use cannot be kept: %s\n",
+                 written.error().message().c_str());
+}
+
+void Cards::see(const GpuSnapshot& snapshot, Instant now) {
+  look_ = snapshot;
+  std::map<std::string, Trouble> troubles;
+  for (const auto& device : look_.devices) {
+    const auto finding = finding_of(device);
+    if (!finding) continue;
+    const auto before = troubles_.find(device.uuid);
+    const bool goes_on = before != troubles_.end() && before->second.remedy == finding->remedy;
+    const Instant since = goes_on ? before->second.since : now;
+    troubles[device.uuid] = {finding->remedy, since};
+    if (now - since >= kPatience) quarantine(device.uuid, *finding);
+  }
+  troubles_ = std::move(troubles);
+}
+
+void Cards::quarantine(const std::string& uuid, const CardFinding& finding) {
+  const auto card = std::ranges::find(look_.devices, uuid, &GpuDevice::uuid);
+  if (card == look_.devices.end()) return;
+  CardBook next = book_;
+  CardMark& mark = gpuward::mark_of(next, *card);
+  if (!gpuward::quarantine(mark, finding, os::unix_ms_now(), boot_)) return;
+  auto entry = about(EventKind::quarantined, mark);
+  entry.evidence = finding.rule + ": " + finding.evidence;
+  entry.outcome = "advice: " + advice_for(mark.remedy, mark.index);
+  clerk_.note({entry});
+  keep_or_say(std::move(next));
+}
+
+void Cards::is_on(const std::string& service, std::uint64_t mark,
+                  const std::set<std::string>& uuids) {
+  CardBook next = book_;
+  if (remember(next, service, mark, {uuids.begin(), uuids.end()})) keep_or_say(std::move(next));
+}
+
+Result<GpuDevice> Cards::choose(const std::string& text) const {
+  std::vector<CardName> names;
+  names.reserve(look_.devices.size());
+  for (const auto& device : look_.devices) names.push_back({device.index, device.uuid, {}});
+  const auto choice = choose_card(names, text);
+  if (choice.at) return look_.devices[*choice.at];
+  for (const auto& mark : book_.marks) {
+    if (mark.uuid != text) continue;
+    GpuDevice gone;
+    gone.uuid = mark.uuid;
+    gone.name = mark.name;
+    gone.index = mark.index;
+    return gone;
+  }
+  const auto note = describe(look_.sight, look_.detail);
+  return fail(Errc::not_found, choice.why_not + (note.empty() ? "" : ": " + note));
+}
+
+CardMark Cards::mark_of(const GpuDevice& card) const {
+  CardBook copy;
+  if (const auto* mark = find_mark(book_, card.uuid)) copy.marks.push_back(*mark);
+  return gpuward::mark_of(copy, card);
+}
+
+Result<void> Cards::cordon(const GpuDevice& card, const std::string& by, const std::string& why,
+                           bool drained) {
+  CardBook next = book_;
+  CardMark& mark = gpuward::mark_of(next, card);
+  mark.drained = drained || (mark.cordoned && mark.drained);
+  mark.cordoned = true;
+  mark.cordoned_by = by;
+  mark.cordoned_why = why;
+  mark.cordoned_unix_ms = os::unix_ms_now();
+  return keep(std::move(next));
+}
+
+Result<void> Cards::uncordon(const GpuDevice& card) {
+  CardBook next = book_;
+  CardMark& mark = gpuward::mark_of(next, card);
+  mark.cordoned = mark.drained = mark.quarantined = false;
+  return keep(std::move(next));
+}
+
+bool Cards::out_of_use(const std::set<std::string>& uuids) const {
+  return std::ranges::any_of(uuids, [&](const std::string& uuid) {
+    const auto* mark = find_mark(book_, uuid);
+    return mark != nullptr && (mark->cordoned || mark->quarantined);
+  });
+}
+
+}  // namespace gpuward::warden
