@@ -271,6 +271,12 @@ Result<Process> start_program(const ProgramPlan& plan) {
   argv.push_back(const_cast<char*>(plan.path.c_str()));
   for (const auto& arg : plan.args) argv.push_back(const_cast<char*>(arg.c_str()));
   argv.push_back(nullptr);
+  std::vector<char*> envp;
+  if (plan.environment != nullptr) {
+    for (const auto& variable : *plan.environment)
+      envp.push_back(const_cast<char*>(variable.c_str()));
+    envp.push_back(nullptr);
+  }
   auto report = make_pipe();
   if (!report) return fail(std::move(report).error());
   const pid_t parent = ::getpid();
@@ -302,11 +308,15 @@ Result<Process> start_program(const ProgramPlan& plan) {
     close_on_exec_from(4);
     // Last: what is open beyond it stays, but nothing new can be opened there.
     if (files_before) (void)::setrlimit(RLIMIT_NOFILE, &*files_before);
-    ::execv(plan.path.c_str(), argv.data());
+    if (!envp.empty()) environ = envp.data();
+    if (!plan.foreign) ::execv(plan.path.c_str(), argv.data());
+    if (plan.foreign) ::execvp(plan.path.c_str(), argv.data());
+    if (plan.foreign) ::_exit(127);
     give_up(tell_high, SpawnStep::execute, errno);
   }
   report->write.close();
   auto process = Process::open_child(Pid{child});
+  if (plan.foreign) return process;
   SpawnFailure failure;
   const ExecState state = read_exec_report(report->read, &failure);
   if (state == ExecState::failed) {

@@ -89,6 +89,11 @@ struct ProgramPlan {
   const Fd* handed = nullptr;
   bool new_session = true;
   int parent_death_signal = 0;
+  /// The whole environment, "NAME=VALUE"; null: as this program's.
+  const std::vector<std::string>* environment = nullptr;
+  /// A command of somebody else's: `path` without a '/' is looked up in the PATH of `environment`,
+  /// and nobody waits until it was found and executed; where that fails it ends with code 127.
+  bool foreign = false;
 };
 Result<Process> start_program(const ProgramPlan& plan);
 

@@ -1,9 +1,13 @@
 #include "warden/clerk.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <cstdio>
+#include <iterator>
 #include <utility>
+
+#include "os/clock.h"
 
 namespace gpuward::warden {
 namespace {
@@ -15,6 +19,7 @@ constexpr const char* kNoAnswer = "the disk does not answer";
 }  // namespace
 
 void Clerk::open(std::string state, const LedgerPolicy& policy) {
+  opened_unix_ms_ = os::unix_ms_now();
   ledger::Writer::Settings settings;
   settings.state = std::move(state);
   settings.policy = policy;
@@ -33,7 +38,13 @@ void Clerk::set_policy(const LedgerPolicy& policy) {
 }
 
 void Clerk::note(Entries entries) {
+  tell(entries);
   if (writer_) writer_->add(std::move(entries));
+}
+
+void Clerk::tell(const Entries& entries) const {
+  if (!on_entry_) return;
+  for (const auto& entry : entries) on_entry_(entry);
 }
 
 void Clerk::note(EventKind kind, const std::string& service, std::string why) {
@@ -45,6 +56,7 @@ void Clerk::note(EventKind kind, const std::string& service, std::string why) {
 }
 
 void Clerk::note_before(Entries entries, std::function<void(std::uint64_t)> go) {
+  tell(entries);
   if (!writer_) return go(0);
   auto timer = std::make_shared<asio::steady_timer>(loop_, kPatience);
   const auto finish = [this, timer, go = std::move(go), done = std::make_shared<bool>(false)](
@@ -65,7 +77,16 @@ void Clerk::note_before(Entries entries, std::function<void(std::uint64_t)> go) 
 
 void Clerk::import(const control::AnchorFolder& folder) {
   if (!writer_) return;
-  writer_->add_from([journals = journals_, folder] { return journals->news_of(folder); });
+  writer_->add_from([this, journals = journals_, folder] {
+    auto entries = journals->news_of(folder);
+    // What happened while no warden ran is on record, and is no news.
+    Entries fresh;
+    std::ranges::copy_if(entries, std::back_inserter(fresh), [this](const LedgerEntry& entry) {
+      return entry.at_unix_ms >= opened_unix_ms_;
+    });
+    if (!fresh.empty()) asio::post(loop_, [this, fresh = std::move(fresh)] { tell(fresh); });
+    return entries;
+  });
 }
 
 void Clerk::import_now(const control::AnchorFolder& folder) {

@@ -28,6 +28,9 @@ class Clerk {
   void close() { writer_.reset(); }
 
   using Entries = ledger::Writer::Entries;
+  /// Called for each entry: when it is noted here, and when one that an anchor wrote, not before
+  /// open(), was taken over.
+  void on_entry(std::function<void(const LedgerEntry&)> handler) { on_entry_ = std::move(handler); }
   void note(Entries entries);
   void note(EventKind kind, const std::string& service, std::string why);
   /// Calls @p go on the loop once @p entries are on the disk, with the number of the last; where
@@ -41,7 +44,11 @@ class Clerk {
   const std::string& trouble() const { return trouble_; }
 
  private:
+  void tell(const Entries& entries) const;
+
   asio::io_context& loop_;
+  std::function<void(const LedgerEntry&)> on_entry_;
+  std::int64_t opened_unix_ms_ = 0;
   std::string trouble_;
   // Of the writer's thread alone.
   std::shared_ptr<control::JournalReader> journals_ = std::make_shared<control::JournalReader>();

@@ -30,6 +30,8 @@ constexpr auto kAcceptAgain = std::chrono::milliseconds(100);
 constexpr auto kStopSlack = std::chrono::seconds(20);
 
 constexpr std::size_t kLongestNote = 500;
+// What is about to be told when the warden ends still has this long.
+constexpr auto kLastHooks = std::chrono::milliseconds(2000);
 
 std::optional<EventKind> event_of(WardenRequest::What what) {
   using What = WardenRequest::What;
@@ -98,6 +100,7 @@ Warden::Warden(control::Home home)
       kernel_log_(loop_, fleet_, clerk_, home_.state),
       health_(fleet_, clerk_),
       cards_(home_.cards(), clerk_),
+      hooks_(loop_, home_, clerk_),
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
@@ -157,6 +160,7 @@ WardenAnswer Warden::reconfigure(bool only_plan) {
   clerk_.set_policy(parsed.ledger);
   kernel_log_.read(parsed.host.kernel_log);
   choose_autostart(parsed.services);
+  hooks_.configure(parsed.services);
   fleet_.configure_again(std::move(parsed.services));
   std::vector<std::string> added;
   for (const auto& change : answer.changes)
@@ -187,6 +191,8 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   clerk_.open(home_.state, parsed.ledger);
   clerk_.note(EventKind::warden_began, "", "version " GPUWARD_VERSION);
   kernel_log_path_ = parsed.host.kernel_log;
+  clerk_.on_entry([this](const LedgerEntry& entry) { hooks_.on_entry(entry); });
+  hooks_.configure(parsed.services);
   cards_.open();
   fleet_.on_cards([this](const Fleet::Member& member) {
     cards_.is_on(member.folder.service, member.plan.mark, member.cards);
@@ -210,6 +216,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   (void)listener->release();
   fleet_.on_change([this] {
     if (fleet_.waits_for_memory()) sentinel_.look_now();
+    tell_hooks();
     advance_soon();
   });
   return std::nullopt;
@@ -269,6 +276,7 @@ int Warden::run() {
   feed_watchdog();
   loop_.run();
   tell_manager("STOPPING=1");
+  hooks_.end_all(kLastHooks);
   clerk_.note(EventKind::warden_ended, "", "");
   clerk_.close();
   return exit_code_;
@@ -283,11 +291,30 @@ void Warden::wait_for_signals() {
       loop_.stop();  // the services live on: their anchors lead them
       return;
     }
-    // Anchors are our children only by birth; what they were is told over their sockets.
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
-    }
+    reap_children();
     wait_for_signals();
   });
+}
+
+// Anchors are our children only by birth; what they were is told over their sockets. A hook is
+// reaped by whoever may still have to end its group.
+void Warden::reap_children() {
+  for (;;) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0) return;
+    if (!hooks_.reap(Pid{info.si_pid})) ::waitpid(info.si_pid, nullptr, WNOHANG);
+  }
+}
+
+void Warden::tell_hooks() {
+  for (const auto& name : hooks_.names()) {
+    const auto* member = fleet_.find(name);
+    if (member == nullptr) continue;
+    const bool troubled = !member->alive && !member->trouble.empty();
+    const Verdict verdict = troubled ? Verdict::failed : judge(member->state);
+    hooks_.on_verdict(name, verdict,
+                      troubled ? member->trouble : sentence_on(member->state, verdict, os::now()));
+  }
 }
 
 void Warden::accept() {

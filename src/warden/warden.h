@@ -19,6 +19,7 @@
 #include "warden/fleet.h"
 #include "warden/health.h"
 #include "warden/kernel_log.h"
+#include "warden/hooks.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
 
@@ -79,6 +80,8 @@ class Warden {
   void advance_soon();
   void advance_all();
   void close_doors();
+  void tell_hooks();
+  void reap_children();
   void wait_for_signals();
   void meet_manager();
   void tell_manager(std::string_view text);
@@ -93,6 +96,7 @@ class Warden {
   KernelLog kernel_log_;
   Health health_;
   Cards cards_;
+  Hooks hooks_;
   Sentinel sentinel_;
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;
