@@ -31,6 +31,7 @@ std::string card_text(const CardMark& mark) {
 std::string holder_text(const CardHolder& holder, const std::string& passwd) {
   std::string text = "pid " + std::to_string(holder.id.pid.number);
   if (holder.memory) text += ", " + to_string(*holder.memory);
+  if (holder.id.start_ticks == 0) return text + ", which cannot be seen here";
   if (const auto uid = os::read_uid(holder.id.pid)) text += ", " + user_name(*uid, passwd);
   if (const auto command = os::read_command(holder.id.pid, 300))
     text += ": " + shortened(*command, 80);

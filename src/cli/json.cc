@@ -205,7 +205,9 @@ std::string card_json(const CardAnswer& card, const std::vector<NamedReceipt>& r
   add_mark(gpu, card.mark);
   json::array holders;
   for (const auto& holder : card.holders) {
-    const auto command = os::read_command(holder.id.pid, 300);
+    const auto command = holder.id.start_ticks != 0
+                             ? os::read_command(holder.id.pid, 300)
+                             : Result<std::string>(fail(Errc::not_found, "read a command"));
     holders.push_back({{"pid", holder.id.pid.number},
                        {"start_time_ticks", holder.id.start_ticks},
                        {"service", or_null(holder.service)},

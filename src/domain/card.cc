@@ -85,6 +85,15 @@ std::optional<CardFinding> finding_of(const GpuDevice& device) {
   return std::nullopt;
 }
 
+CardFinding finding_of(const XidJudgement& judged, std::uint32_t xid) {
+  CardRemedy remedy = CardRemedy::none;
+  if (judged.action == XidAction::reset_card || judged.action == XidAction::reset_when_idle)
+    remedy = CardRemedy::reset;
+  if (judged.action == XidAction::reboot_host) remedy = CardRemedy::reboot;
+  if (judged.action == XidAction::replace_card) remedy = CardRemedy::replace;
+  return {remedy, "Xid " + std::to_string(xid), judged.sentence};
+}
+
 bool quarantine(CardMark& mark, const CardFinding& finding, std::int64_t unix_ms,
                 const std::string& boot) {
   if (mark.quarantined && finding.remedy <= mark.remedy) return false;

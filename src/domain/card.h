@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "domain/gpu.h"
+#include "domain/xid_policy.h"
 
 namespace gpuward {
 
@@ -78,6 +79,8 @@ struct CardFinding {
 /// What the driver's own answer about @p device says of it, if anything does. A call that is late
 /// is no finding: it may come back.
 std::optional<CardFinding> finding_of(const GpuDevice& device);
+/// What the driver said of it in the kernel's log, once that was judged to mean a quarantine.
+CardFinding finding_of(const XidJudgement& judged, std::uint32_t xid);
 
 inline constexpr auto kSameTroubleWithin = std::chrono::hours(24);
 /// Puts @p mark into quarantine, or raises the remedy of one that is. @return whether it changed.

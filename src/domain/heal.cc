@@ -81,10 +81,11 @@ HealDecision step(HealRecord& record, const HealFacts& facts, const HealRule& ru
   record.well_since.reset();
   if (const auto why = obstacle(facts)) return {HealStep::refused, *why, {}};
   const bool act = rule.mode == HealMode::act;
-  if (record.gave_up) return {HealStep::refused, HealWhy::gave_up, {}};
+  // What was only said has mended nothing, and so nothing was tried in vain.
+  if (act && record.gave_up) return {HealStep::refused, HealWhy::gave_up, {}};
   const Row row = row_of(record, act, now);
   if (row.count >= kMostInARow) {
-    record.gave_up = true;
+    record.gave_up = record.gave_up || act;
     return {HealStep::refused, HealWhy::gave_up, {}};
   }
   if (in_window(record, act, now) >= std::min(rule.budget, kMostHealBudget))

@@ -29,10 +29,11 @@ CardAnswer Warden::who_is_on(const GpuDevice& card) const {
   for (const auto& row : device->processes) {
     CardHolder holder;
     holder.id = {Pid{static_cast<pid_t>(row.pid)}, row.start_ticks};
-    if (!os::lives(holder.id)) continue;
-    if (const auto owner = owners.find(row.pid); owner != owners.end())
+    // One that has no start time is nobody who could be seen here, and holds the card all the same.
+    if (row.start_ticks != 0 && !os::lives(holder.id)) continue;
+    if (const auto owner = owners.find(row.pid); owner != owners.end() && row.start_ticks != 0)
       holder.service = owner->second;
-    holder.memory = row.memory;
+    holder.memory = row.memory.maybe();
     answer.holders.push_back(std::move(holder));
   }
   return answer;
@@ -58,6 +59,9 @@ void Warden::order_card(const std::shared_ptr<Link>& client, const WardenRequest
                         : cards_.cordon(*card, describe(control::actor_of(who)), request.note,
                                         request.what == What::drain)
                   : Result<void>(fail(card.error()));
+  if (set && request.what == What::uncordon)
+    if (const auto address = kernel_log_.address_of(*card, fleet_.gpu()))
+      kernel_log_.clear(*address);  // a person says that it is well
   if (set && request.what == What::drain) return begin_drain(client, request, *card, orders);
   WardenAnswer answer;
   if (!card)

@@ -59,8 +59,18 @@ void Cards::keep_or_say(CardBook next) {
 }
 
 void Cards::see(const GpuSnapshot& snapshot, Instant now) {
-  look_ = snapshot;
+  look_.sight = snapshot.sight;
+  look_.detail = snapshot.detail;
+  look_.devices.clear();
   std::map<std::string, Trouble> troubles;
+  for (const auto& seen : snapshot.devices) {
+    GpuDevice& device = look_.devices.emplace_back();
+    device.uuid = seen.uuid;
+    device.name = seen.name;
+    device.index = seen.index;
+    device.state = seen.state;
+    device.place.pci_bus_id = seen.place.pci_bus_id;
+  }
   for (const auto& device : look_.devices) {
     const auto finding = finding_of(device);
     if (!finding) continue;
@@ -95,7 +105,8 @@ void Cards::is_on(const std::string& service, std::uint64_t mark,
 Result<GpuDevice> Cards::choose(const std::string& text) const {
   std::vector<CardName> names;
   names.reserve(look_.devices.size());
-  for (const auto& device : look_.devices) names.push_back({device.index, device.uuid, {}});
+  for (const auto& device : look_.devices)
+    names.push_back({device.index, device.uuid, device.place.pci_bus_id});
   const auto choice = choose_card(names, text);
   if (choice.at) return look_.devices[*choice.at];
   for (const auto& mark : book_.marks) {

@@ -58,7 +58,7 @@ class Cards {
   Clerk& clerk_;
   std::string boot_;
   CardBook book_;
-  GpuSnapshot look_;
+  GpuSnapshot look_;  // the latest, of each card only what it is and how it is
   struct Trouble {
     CardRemedy remedy = CardRemedy::none;
     Instant since;

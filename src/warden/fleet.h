@@ -41,7 +41,7 @@ class Fleet {
     std::string trouble;    ///< why the last start did not even reach an anchor
     MemoryWitness witness;  ///< of `witnessed`, a generation of main
     std::uint32_t witnessed = 0;
-    std::set<std::string> cards;  ///< uuids, that `witnessed` held memory of or had a context on
+    std::set<std::string> cards;   ///< uuids, that `witnessed` held memory of or had a context on
     std::set<std::uint32_t> pids;  ///< of its tree at the last look, where anyone was on a card
     Bytes told_held;               ///< what the anchor was told last
     std::shared_ptr<Link> link;
@@ -97,6 +97,10 @@ class Fleet {
 
   const std::map<std::string, Member>& members() const { return members_; }
   Member* find(const std::string& name);
+  const Member* find_member(const std::string& name) const {
+    const auto at = members_.find(name);
+    return at == members_.end() ? nullptr : &at->second;
+  }
   /// What to say of a @p name that there is not: with the nearest, or how a new one is taken over.
   std::string unknown(const std::string& name) const;
   /// Why nobody can lead what may live of @p member: its record is lost. Asked anew each time.

@@ -198,6 +198,12 @@ const Decision* Health::decision(const std::string& service) const {
   return &*at->second.memory.current;
 }
 
+std::string Health::evidence(const std::string& service) const {
+  const auto at = patients_.find(service);
+  if (at == patients_.end() || !at->second.memory.current) return {};
+  return join(explain(at->second.facts, *at->second.memory.current, os::now()).evidence);
+}
+
 void Health::complete(StatusReport& report) const {
   const Instant now = os::now();
   for (auto& service : report.services) {

@@ -35,6 +35,14 @@ class Health {
 
   /// The last decision on @p service; nullptr: it was never judged.
   const Decision* decision(const std::string& service) const;
+  /// The facts of that decision on one line, for the ledger. Empty: it was never judged.
+  std::string evidence(const std::string& service) const;
+  /// Calls @p visit(name, decision) for every service that was judged.
+  template <class Visit>
+  void for_each(Visit&& visit) const {
+    for (const auto& [name, patient] : patients_)
+      if (patient.memory.current) visit(name, *patient.memory.current);
+  }
   /// Writes verdicts, sentences, evidence and actions over what the anchors say.
   void complete(StatusReport& report) const;
 

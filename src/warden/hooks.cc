@@ -167,6 +167,7 @@ bool Hooks::reap(Pid pid) {
     return item.second.running && item.second.running->process.pid() == pid;
   });
   if (at == services_.end()) return false;
+  const std::string name = at->first;  // it may go when this has ended
   const Running running = std::move(*at->second.running);
   at->second.running.reset();
   kill_tree(running.process);  // what it left behind ends with it
@@ -174,7 +175,7 @@ bool Hooks::reap(Pid pid) {
   while (::waitpid(pid.number, &status, 0) < 0 && errno == EINTR) {
   }
   const std::string took = ", after " + to_string(os::now() - running.began);
-  ended(at->first, at->second,
+  ended(name, at->second,
         running.late ? "killed: it did not end within " + to_string(kDeadline)
                      : end_text(status) + took,
         running.intent, running.event);
@@ -211,6 +212,13 @@ void Hooks::end_all(std::chrono::milliseconds patience) {
     kill_tree(service.running->process);
     while (::waitpid(service.running->process.pid().number, nullptr, 0) < 0 && errno == EINTR) {
     }
+    LedgerEntry entry;
+    entry.kind = EventKind::hook_done;
+    entry.service = name;
+    entry.why = service.running->event;
+    entry.outcome = "ended with the warden";
+    entry.of = service.running->intent;
+    clerk_.note({std::move(entry)});
     service.running.reset();
   }
 }

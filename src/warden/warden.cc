@@ -100,6 +100,7 @@ Warden::Warden(control::Home home)
       kernel_log_(loop_, fleet_, clerk_, home_.state),
       health_(fleet_, clerk_),
       cards_(home_.cards(), clerk_),
+      healer_(home_.heal(), fleet_, cards_, clerk_),
       hooks_(loop_, home_, clerk_),
       sentinel_(loop_),
       acceptor_(loop_),
@@ -194,6 +195,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   clerk_.on_entry([this](const LedgerEntry& entry) { hooks_.on_entry(entry); });
   hooks_.configure(parsed.services);
   cards_.open();
+  healer_.open();
   fleet_.on_cards([this](const Fleet::Member& member) {
     cards_.is_on(member.folder.service, member.plan.mark, member.cards);
   });
@@ -262,12 +264,13 @@ int Warden::run() {
     cards_.see(snapshot, os::now());
     fleet_.set_gpu(std::move(snapshot));
     health_.look();
+    heal();
+    tell_hooks();
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
     advance();  // once a second: an anchor may have been silent for too long
   });
   health_.use(kernel_log_.history());
-  kernel_log_.on_incident(
-      [this](const XidIncident& incident) { health_.judge_again(incident.service); });
+  kernel_log_.on_incident([this](const XidIncident& incident) { see_incident(incident); });
   kernel_log_.read(kernel_log_path_);  // after the adoption: its lines name processes of trees
   for (const auto& name : autostart_)
     clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
@@ -306,12 +309,31 @@ void Warden::reap_children() {
   }
 }
 
+void Warden::heal() {
+  health_.for_each([this](const std::string& name, const Decision& decision) {
+    healer_.consider(name, decision, is_sick(decision.verdict) ? health_.evidence(name) : "");
+  });
+}
+
+// Its card first: nothing is restarted onto one that was just taken out of use.
+void Warden::see_incident(const XidIncident& incident) {
+  health_.judge_again(incident.service);
+  const auto uuid = kernel_log_.uuid_of(incident.line.card, fleet_.gpu());
+  if (incident.judged.consequence == CardConsequence::quarantine && !uuid.empty())
+    cards_.quarantine(uuid, finding_of(incident.judged, incident.line.number));
+  heal();
+  tell_hooks();
+}
+
 void Warden::tell_hooks() {
   for (const auto& name : hooks_.names()) {
     const auto* member = fleet_.find(name);
     if (member == nullptr) continue;
     const bool troubled = !member->alive && !member->trouble.empty();
-    const Verdict verdict = troubled ? Verdict::failed : judge(member->state);
+    const auto* decision = member->alive ? health_.decision(name) : nullptr;
+    const Verdict verdict = troubled              ? Verdict::failed
+                            : decision != nullptr ? decision->verdict
+                                                  : judge(member->state);
     hooks_.on_verdict(name, verdict,
                       troubled ? member->trouble : sentence_on(member->state, verdict, os::now()));
   }
@@ -524,6 +546,8 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
   names.erase(std::ranges::unique(names).begin(), names.end());
   const auto given =
       request.has_timeout ? request.timeout : usual_time(request, names) + kStopSlack;
+  if (request.what == What::start || request.what == What::restart)
+    for (const auto& name : names) healer_.started_by_hand(name);
   Operation operation(request.what, std::move(names), os::now() + given, request.anyway);
   operation.begin(fleet_);
   pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
@@ -543,6 +567,8 @@ void Warden::advance_soon() {
   asio::post(loop_, [this] {
     advances_soon_ = false;
     if (health_.news()) sentinel_.look_now();
+    heal();
+    tell_hooks();
     advance();
   });
 }

@@ -17,9 +17,10 @@
 #include "warden/cards.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
+#include "warden/healer.h"
 #include "warden/health.h"
-#include "warden/kernel_log.h"
 #include "warden/hooks.h"
+#include "warden/kernel_log.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
 
@@ -81,6 +82,8 @@ class Warden {
   void advance_all();
   void close_doors();
   void tell_hooks();
+  void heal();
+  void see_incident(const XidIncident& incident);
   void reap_children();
   void wait_for_signals();
   void meet_manager();
@@ -96,6 +99,7 @@ class Warden {
   KernelLog kernel_log_;
   Health health_;
   Cards cards_;
+  Healer healer_;
   Hooks hooks_;
   Sentinel sentinel_;
   os::Fd lock_;

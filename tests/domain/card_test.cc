@@ -48,6 +48,19 @@ TEST(Quarantine, IsByTheDriversWordAndNotByALateAnswer) {
     EXPECT_FALSE(finding_of(device(state)));
 }
 
+TEST(Quarantine, AnXidNamesWhatMendsIt) {
+  XidJudgement judged;
+  judged.action = XidAction::reset_card;
+  judged.sentence = "the card needs a reset";
+  const auto finding = finding_of(judged, 95);
+  EXPECT_EQ(finding.remedy, CardRemedy::reset);
+  EXPECT_EQ(finding.rule, "Xid 95");
+  judged.action = XidAction::reboot_host;
+  EXPECT_EQ(finding_of(judged, 79).remedy, CardRemedy::reboot);
+  judged.action = XidAction::replace_card;
+  EXPECT_EQ(finding_of(judged, 64).remedy, CardRemedy::replace);
+}
+
 TEST(Quarantine, EndsByABootWhereThatMendsIt) {
   CardMark mark;
   ASSERT_TRUE(quarantine(mark, {CardRemedy::reset, "rule", "evidence"}, 1000, "boot 1"));

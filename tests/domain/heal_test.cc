@@ -48,6 +48,15 @@ TEST(Heal, ObserveOnlySaysSo) {
   EXPECT_EQ(step(record, ghost(), kAct, at(1s)).step, HealStep::restart);
 }
 
+TEST(Heal, WhatWasOnlySaidIsNotGivenUp) {
+  HealRecord record;
+  for (auto now = 0min; now < 2h; now += 1min)
+    step(record, ghost(), {HealMode::observe, 24}, at(now));
+  EXPECT_LE(record.restarts.size(), kMostHealBudget);
+  EXPECT_FALSE(record.gave_up);
+  EXPECT_EQ(step(record, ghost(), kAct, at(2h)).step, HealStep::restart);
+}
+
 TEST(Heal, OneWitnessIsNotEnough) {
   HealRecord record;
   auto facts = ghost();

@@ -161,7 +161,7 @@ def test_a_lost_card_is_quarantined_and_holds_back_only_who_says_act(gw):
     subprocess.run([BIN / "gpusim", "fault", "off-the-bus", "--gpu", "0"], env=gw.env, check=True, capture_output=True)
     wait_for(lambda: card(gw)["quarantined"], why="the driver has said so for 3 s")
     assert "fell off the bus" in card(gw)["reason"] and "reboot" in card(gw)["advice"]
-    assert len(events(gw, "quarantined")) == 1
+    assert len(wait_for(lambda: events(gw, "quarantined"), why="the ledger tells of it")) == 1
     main = gw.service("xray")["replicas"][0]["main_pid"]
     assert alive(main), "a quarantine ends nobody"
     assert gw("restart", "xray").returncode == 1 and alive(main)
