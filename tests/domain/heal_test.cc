@@ -145,7 +145,7 @@ TEST(Heal, SaysWhyAndWhatToDo) {
 
 // No restart storm by construction: whatever comes, whenever it comes, over 30 days.
 TEST(HealProperty, NoSequenceExceedsTheBudgetOfAnyDay) {
-  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
     std::mt19937 random(seed);
     const auto one_in = [&](unsigned n) { return random() % n == 0; };
     HealRecord record;
@@ -186,7 +186,7 @@ TEST(HealProperty, SaturatedEnginesAreLeftAlone) {
     std::mt19937 random(static_cast<unsigned>(shape));
     HealRecord record;
     int suspicions = 0;
-    for (milliseconds now{0}; now < 30 * 24h; now += 1s) {
+    for (milliseconds now{0}; now < 30 * 24h; now += 10s) {
       HealFacts facts = well();
       facts.verdict = "STALLED";
       const bool gap = random() % 100 < 7;  // between two batches nothing is seen to move
@@ -201,7 +201,7 @@ TEST(HealProperty, SaturatedEnginesAreLeftAlone) {
       const auto decision = step(record, facts, kAct, at(now));
       ASSERT_TRUE(decision.step == HealStep::nothing || decision.step == HealStep::refused);
     }
-    EXPECT_GT(suspicions, 1000) << "or the test tells nothing";
+    EXPECT_GT(suspicions, 10000) << "or the test tells nothing";
     EXPECT_TRUE(record.restarts.empty());
   }
 }
