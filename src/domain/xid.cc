@@ -35,7 +35,8 @@ class Cursor {
     while (count < left_.size() && count <= at_most && is_digit(left_[count])) ++count;
     if (count < at_least || count > at_most) return std::nullopt;
     std::uint32_t value = 0;
-    const auto parsed = std::from_chars(left_.data(), left_.data() + count, value, base);
+    const char* digits = left_.data();
+    const auto parsed = std::from_chars(digits, digits + count, value, base);
     if (parsed.ec != std::errc{}) return std::nullopt;
     left_.remove_prefix(count);
     return value;

@@ -523,7 +523,8 @@ const XidIncident& XidHistory::add_off_bus(const std::optional<PciAddress>& card
     return keep(known, std::move(incident));
   }
   incident.judged.xid_class = XidClass::reboot;
-  ask(incident.judged, XidAction::reboot_host, CardConsequence::quarantine, {});
+  incident.judged.action = XidAction::reboot_host;
+  incident.judged.consequence = CardConsequence::quarantine;
   incident.judged.sentence =
       "a card has fallen off the bus, and the driver does not say which: nothing can use it until "
       "the host is rebooted";
@@ -554,6 +555,7 @@ std::vector<const XidIncident*> XidHistory::of_service(std::string_view service)
 
 std::vector<PciAddress> XidHistory::cards() const {
   std::vector<PciAddress> all;
+  all.reserve(cards_.size());
   for (const auto& [address, card] : cards_) all.push_back(address);
   return all;
 }

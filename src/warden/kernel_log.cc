@@ -13,7 +13,6 @@
 #include "os/clock.h"
 #include "os/fd.h"
 #include "os/proc_fs.h"
-#include "warden/owner.h"
 
 namespace gpuward::warden {
 namespace {
@@ -21,6 +20,7 @@ namespace {
 constexpr auto kOpenAgain = std::chrono::seconds(30);
 constexpr int kInOneTurn = 256;  // then others have theirs
 constexpr const char* kNotedFile = "kernel-log.noted";
+constexpr auto kNewcomersEvery = std::chrono::seconds(1);
 constexpr auto kClockSlack = std::chrono::seconds(2);
 
 KernelLogSight sight_after(const Error& why) {
@@ -77,7 +77,7 @@ bool KernelLog::Allowance::take(Instant now) {
   return true;
 }
 
-KernelLog::KernelLog(asio::io_context& loop, const Fleet& fleet, Clerk& clerk, std::string state)
+KernelLog::KernelLog(asio::io_context& loop, Fleet& fleet, Clerk& clerk, std::string state)
     : loop_(loop),
       fleet_(fleet),
       clerk_(clerk),
@@ -193,9 +193,18 @@ void KernelLog::see(const os::Kmsg::Entry& entry) {
     names_[named->card] = named->uuid;
 }
 
+// What `gpuward run` has started since is met by whoever asks for it first.
+std::optional<TreeOwner> KernelLog::find_owner(Pid pid, bool lives) {
+  auto owner = owner_of(fleet_.members(), pid);
+  if (owner || !lives || os::now() - looked_for_newcomers_ < kNewcomersEvery) return owner;
+  looked_for_newcomers_ = os::now();
+  if (auto found = fleet_.find_newcomers(); !found)
+    std::fprintf(stderr, "gpuwardd: %s, ignoring\n", found.error().message().c_str());
+  return owner_of(fleet_.members(), pid);
+}
+
 // The number in the line is the host's. It is looked up only where it means the same here.
-XidFacts KernelLog::facts_of(const XidLine& line, Instant at, bool old,
-                             std::uint32_t& generation) const {
+XidFacts KernelLog::facts_of(const XidLine& line, Instant at, bool old, std::uint32_t& generation) {
   XidFacts facts;
   facts.at = at;
   if (!line.pid || !os::pids_are_the_kernels()) return facts;
@@ -203,7 +212,7 @@ XidFacts KernelLog::facts_of(const XidLine& line, Instant at, bool old,
   const auto stat = os::read_stat(pid);
   if (stat && !was_there(stat->start_ticks, at)) return facts;  // the number's next owner
   if (stat) facts.start_ticks = stat->start_ticks;
-  const auto owner = owner_of(fleet_.members(), pid);
+  const auto owner = find_owner(pid, stat.has_value());
   if (!owner) return facts;
   facts.service = owner->service;
   generation = owner->generation;

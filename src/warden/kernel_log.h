@@ -15,6 +15,7 @@
 #include "os/kmsg.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
+#include "warden/owner.h"
 
 namespace gpuward::warden {
 
@@ -24,7 +25,7 @@ namespace gpuward::warden {
 /// no alarm. Loop thread only.
 class KernelLog {
  public:
-  KernelLog(asio::io_context& loop, const Fleet& fleet, Clerk& clerk, std::string state);
+  KernelLog(asio::io_context& loop, Fleet& fleet, Clerk& clerk, std::string state);
   ~KernelLog();
   KernelLog(const KernelLog&) = delete;
   KernelLog& operator=(const KernelLog&) = delete;
@@ -77,7 +78,8 @@ class KernelLog {
   void see(const os::Kmsg::Entry& entry);
   void see_xid(const XidLine& line, const os::Kmsg::Entry& entry);
   void see_off_bus(const OffBusLine& line, const os::Kmsg::Entry& entry);
-  XidFacts facts_of(const XidLine& line, Instant at, bool old, std::uint32_t& generation) const;
+  XidFacts facts_of(const XidLine& line, Instant at, bool old, std::uint32_t& generation);
+  std::optional<TreeOwner> find_owner(Pid pid, bool lives);
   void note(const XidIncident& incident, EventKind kind, const os::Kmsg::Entry& entry, Instant at,
             std::uint32_t generation);
   void note_lost();
@@ -88,7 +90,7 @@ class KernelLog {
   std::string name_of(const XidIncident& incident) const;
 
   asio::io_context& loop_;
-  const Fleet& fleet_;
+  Fleet& fleet_;
   Clerk& clerk_;
   std::string state_;  ///< the folder that is kept across boots
   std::string path_;
@@ -104,6 +106,7 @@ class KernelLog {
   std::optional<PciAddress> announced_;  ///< by the line before, or the one before that
   int announced_for_ = 0;
   std::map<PciAddress, Allowance> allowances_;
+  Instant looked_for_newcomers_{};
   std::string boot_;
   std::optional<std::uint64_t> noted_;  ///< of this boot, up to which record
   std::optional<std::uint64_t> noted_now_;

@@ -124,6 +124,15 @@ def test_it_is_known_within_a_fifth_of_a_second(up):
     assert statistics.median(took) <= 0.2
 
 
+def test_what_was_started_by_hand_since_is_known_too(up):
+    pid_file = up.home / "hand.pid"
+    run = up("run", "--detach", "--name", "hand", "--pid-file", str(pid_file), "--", "sleep", "1000")
+    assert run.returncode == 0, run.stderr
+    up.fault(13, wait_for(lambda: pid_file.exists() and pid_file.read_text().strip()))  # nobody has asked the warden yet
+    assert up.incident(13)["service"] == "hand"
+    assert up("stop", "hand").returncode == 0
+
+
 def test_a_stranger_is_named_and_nobody_is_restarted(up):
     up.fault(31, os.getpid())
     seen = up.incident(31)
@@ -157,7 +166,9 @@ def test_garbage_is_passed_over(up):
            "4,2,3,-;NVRM: Xid (PCI:0000:61:00): 63, pid='<unknown>', name=<unknown>, Row\n")
     assert up.incident(63)["action"] == "reset-when-idle"
     assert [i["xid"] for i in up.incidents()] == [63]
-    assert up.status()["kernel_log"]["state"] == "read"
+    log = up.status()["kernel_log"]
+    assert log["state"] == "read" and log["lost_records"] >= 1 and "an Xid may be missing" in log["note"]
+    assert "could be read" in up.event("kernel-log-lost")["why"]
 
 
 def test_a_log_that_is_rotated_or_cut_is_followed(up):
