@@ -177,8 +177,10 @@ void HandedOver::note(AnchorState* state) const {
 
 void HandedOver::let_go() {
   if (!group_) return;
-  (void)group_.move_all_out();
-  (void)group_.remove();
+  for (int pass = 0; pass < kPasses && group_; ++pass) {  // over what forks meanwhile
+    (void)group_.move_all_out();
+    (void)group_.remove();
+  }
 }
 
 }  // namespace gpuward::anchor
