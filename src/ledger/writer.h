@@ -1,9 +1,9 @@
 #pragma once
 
-#include <condition_variable>
-#include <deque>
+#include <chrono>
+#include <cstdint>
 #include <functional>
-#include <mutex>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -31,10 +31,15 @@ class Writer {
     LedgerPolicy policy;
     /// Called when writing begins to fail, with why, and with "" when it works again.
     std::function<void(std::string)> on_trouble;
+    /// How long the end of the writer waits for the disk.
+    std::chrono::milliseconds patience{10'000};
+    /// Called by the destructor where that was not enough: so many entries may not be on the disk.
+    std::function<void(std::size_t entries)> on_left_behind{};
   };
 
   explicit Writer(Settings settings);
-  /// Writes what was given before, then ends.
+  /// Writes what was given before, then ends. Where the disk hangs it leaves the thread to itself
+  /// after Settings::patience: no callback comes after that.
   ~Writer();
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
@@ -48,27 +53,9 @@ class Writer {
   void add_from(std::function<Entries()> read);
 
  private:
-  struct Job {
-    Entries entries;
-    std::function<Entries()> read;
-    Written written;
-  };
-  struct Batch;
-  void run();
-  void take(std::deque<Job>& jobs, Batch& batch);
-  bool write(Batch& batch);
-  void look_after(Batch& batch, bool ending);
-  static void shorten(Batch& batch);
-  void daily_duties(Batch& batch);
-
-  Settings settings_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Job> jobs_;
-  bool ending_ = false;
-  std::uint64_t dropped_ = 0;
-  LedgerPolicy policy_;
-  std::thread thread_;  // last: it uses all the others
+  class Core;  // what the thread works with, which may outlive us
+  std::shared_ptr<Core> core_;
+  std::thread thread_;
 };
 
 }  // namespace gpuward::ledger

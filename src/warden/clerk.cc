@@ -30,6 +30,10 @@ void Clerk::open(std::string state, const LedgerPolicy& policy) {
                    why.empty() ? "is written again" : "cannot be written: ", why.c_str());
     });
   };
+  settings.on_left_behind = [](std::size_t entries) {
+    std::fprintf(stderr, "gpuwardd: %s: %zu entries of the ledger may be lost\n", kNoAnswer,
+                 entries);
+  };
   writer_ = std::make_unique<ledger::Writer>(std::move(settings));
 }
 

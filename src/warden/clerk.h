@@ -24,7 +24,7 @@ class Clerk {
   /// Opens the ledger in the folder @p state. What is noted before that, or after close(), is not.
   void open(std::string state, const LedgerPolicy& policy);
   void set_policy(const LedgerPolicy& policy);
-  /// Writes what is left.
+  /// Writes what is left; where the disk hangs it says after ten seconds what may be lost.
   void close() { writer_.reset(); }
 
   using Entries = ledger::Writer::Entries;

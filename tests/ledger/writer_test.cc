@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <future>
 #include <gtest/gtest.h>
+#include <memory>
+#include <thread>
 
 #include "ledger/ledger.h"
 #include "os/fd.h"
@@ -73,6 +75,34 @@ TEST_F(WriterTest, WhatIsReadIsWrittenBeforeMuchMoreIsRead) {
       });
   }
   EXPECT_EQ(written_before, (std::vector<std::uint64_t>{0, 600, 1200, 1800}));
+}
+
+TEST_F(WriterTest, LeavesADiskThatHangsAndSaysWhatMayBeLost) {
+  std::promise<void> hangs;
+  const auto back = std::make_shared<std::promise<void>>();
+  auto hung = hangs.get_future();
+  std::size_t lost = 0;
+  int called = 0;
+  {
+    auto ours = settings();
+    ours.patience = 50ms;
+    ours.on_left_behind = [&](std::size_t entries) { lost = entries; };
+    Writer writer(std::move(ours));
+    writer.add_from([&hangs, back]() -> Writer::Entries {
+      hangs.set_value();
+      back->get_future().wait();  // a journal on a disk that does not answer
+      return {};
+    });
+    ASSERT_EQ(hung.wait_for(10s), std::future_status::ready);
+    for (int n = 0; n < 3; ++n)
+      writer.add({entry()}, [&called](std::optional<std::uint64_t>) { ++called; });
+  }
+  EXPECT_EQ(lost, 3U);
+  back->set_value();  // it answers after all
+  const auto until = std::chrono::steady_clock::now() + 10s;
+  while (count() < 3 && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  EXPECT_EQ(count(), 3U);
+  EXPECT_EQ(called, 0) << "whoever would hear it is gone";
 }
 
 TEST_F(WriterTest, ManyThreadsMayAdd) {
