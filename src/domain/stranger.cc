@@ -3,27 +3,22 @@
 #include <algorithm>
 #include <array>
 
+#include "base/cgroup_lines.h"
+
 namespace gpuward {
 namespace {
 
 constexpr std::array<std::string_view, 9> kEngines = {
     "docker", "libpod", "podman", "containerd", "crio", "kubepods", "buildkit", "lxc", "nspawn"};
 
-std::string_view take_line(std::string_view& text) {
-  const auto end = std::min(text.find('\n'), text.size());
-  const auto line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return line;
-}
-
-// "4:memory:/a/b" is the path "/a/b" in the hierarchy "4:memory".
+// "4:memory:/a/b" is the path "/a/b" of the hierarchy "4:memory:".
 std::string_view path_in(std::string_view text, std::string_view hierarchy) {
-  while (!text.empty()) {
-    const auto line = take_line(text);
-    if (line.starts_with(hierarchy) && line.substr(hierarchy.size()).starts_with(':'))
-      return line.substr(hierarchy.size() + 1);
-  }
-  return {};
+  std::string_view found;
+  for_each_cgroup_line(text, [&](std::string_view line, std::string_view, std::string_view path) {
+    const auto head = line.substr(0, line.size() - path.size());
+    if (found.empty() && head == hierarchy) found = path;
+  });
+  return found;
 }
 
 // What of @p path is not also ours, folder by folder.
@@ -48,30 +43,26 @@ StrangerRole role_of(std::string_view name) {
 }
 
 std::string container_in(std::string_view theirs, std::string_view ours) {
-  while (!theirs.empty()) {
-    const auto line = take_line(theirs);
-    const auto first = line.find(':');
-    const auto second = first == line.npos ? line.npos : line.find(':', first + 1);
-    if (second == line.npos) continue;
-    const auto rest = below_common(line.substr(second + 1), path_in(ours, line.substr(0, second)));
+  std::string found;
+  for_each_cgroup_line(theirs, [&](std::string_view line, std::string_view, std::string_view path) {
+    const auto hierarchy = line.substr(0, line.size() - path.size());
+    const auto rest = below_common(path, path_in(ours, hierarchy));
     for (const auto engine : kEngines)
-      if (rest.find(engine) != rest.npos) return std::string(engine);
-  }
-  return {};
+      if (found.empty() && rest.find(engine) != rest.npos) found = engine;
+  });
+  return found;
 }
 
 std::string unit_in(std::string_view theirs, std::string_view ours) {
   std::string unit;
-  while (!theirs.empty()) {
-    const auto line = take_line(theirs);
-    const auto path = line.substr(std::min(line.rfind(':') + 1, line.size()));
+  for_each_cgroup_line(theirs, [&](std::string_view, std::string_view, std::string_view path) {
     for (std::size_t at = 0; at < path.size();) {
       const auto end = std::min(path.find('/', at), path.size());
       const auto folder = path.substr(at, end - at);
       if (folder.ends_with(".service") && !folder.starts_with("user@")) unit = folder;
       at = end + 1;
     }
-  }
+  });
   return ours.find("/" + unit) == ours.npos ? unit : std::string();
 }
 

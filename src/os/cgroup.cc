@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <optional>
 
-#include "os/cgroup_lines.h"
+#include "base/cgroup_lines.h"
 #include "os/kernel.h"
 
 namespace gpuward::os {

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "os/cgroup_lines.h"
+#include "base/cgroup_lines.h"
 
 namespace gpuward::os {
 namespace {

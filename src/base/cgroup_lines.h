@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
-namespace gpuward::os {
+namespace gpuward {
 
 /// Calls @p visit(line, controllers, path) for each line of /proc/PID/cgroup (cgroups(7)):
 /// "0::/path" of the version 2 hierarchy, which has no controllers here, "N:controllers:/path" of
@@ -20,4 +20,4 @@ void for_each_cgroup_line(std::string_view text, Visit&& visit) {
   }
 }
 
-}  // namespace gpuward::os
+}  // namespace gpuward
