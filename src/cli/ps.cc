@@ -1,84 +1,35 @@
 #include "cli/ps.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cstdio>
 #include <map>
+#include <set>
 
 #include "base/utf8.h"
 #include "cli/cards.h"
 #include "cli/engine.h"
+#include "cli/holder_look.h"
 #include "cli/incidents.h"
-#include "cli/look_commands.h"
 #include "cli/terminal.h"
-#include "cli/user_name.h"
 #include "cli/warden_client.h"
-#include "control/gpu_look.h"
-#include "control/observe.h"
+#include "control/phantom.h"
 #include "domain/memory_proof.h"
 #include "os/clock.h"
-#include "os/container.h"
-#include "os/proc_fs.h"
 
 namespace gpuward::cli {
 namespace {
 
 namespace json = boost::json;
 
-constexpr auto kLookWithin = std::chrono::seconds(5);
 constexpr auto kAskWithin = std::chrono::seconds(1);
-
-struct Owner {
-  std::string service;
-  std::uint32_t replica = 0;
-};
+constexpr auto kPhantomWithin = std::chrono::milliseconds(500);
 
 struct Row {
   const GpuDevice* device = nullptr;
-  const GpuProcess* process = nullptr;
-  std::string command;
-  std::string user;
-  std::string container;  // the whole id
-  ContainerFacts facts;   // of it
-  std::optional<Owner> owner;
-  std::optional<double> age_seconds;
+  const HolderReport* holder = nullptr;
+  ContainerFacts facts;  // of its container
 };
-
-std::map<pid_t, Owner> owners(const control::Home& home) {
-  std::map<pid_t, Owner> owned;
-  auto folders = control::list_anchors(home);
-  if (!folders) return owned;
-  for (const auto& folder : *folders) {
-    auto record = control::read_record(folder);
-    if (!record) continue;
-    for (const auto pid : control::tree_pids(folder, record->state))
-      owned[static_cast<pid_t>(pid)] = Owner{folder.service, folder.replica};
-  }
-  return owned;
-}
-
-Row describe_row(const GpuDevice& device, const GpuProcess& process, bool ours,
-                 const std::string& passwd, const std::map<pid_t, Owner>& owned) {
-  Row row;
-  row.device = &device;
-  row.process = &process;
-  if (!ours) return row;  // the number may belong to an innocent here (harm.md 4)
-  const Pid pid{static_cast<pid_t>(process.pid)};
-  if (auto command = os::read_command(pid, 300)) row.command = *command;
-  if (auto uid = os::read_uid(pid)) row.user = user_name(*uid, passwd);
-  row.container = std::string(os::container_of(pid).view());
-  if (auto at = owned.find(pid.number); at != owned.end()) row.owner = at->second;
-  if (process.start_ticks != 0) {
-    const double hertz = static_cast<double>(::sysconf(_SC_CLK_TCK));
-    timespec boot{};
-    ::clock_gettime(CLOCK_BOOTTIME, &boot);
-    row.age_seconds = static_cast<double>(boot.tv_sec) + static_cast<double>(boot.tv_nsec) / 1e9 -
-                      static_cast<double>(process.start_ticks) / hertz;
-  }
-  return row;
-}
 
 template <class T>
 json::value or_null(const std::optional<T>& value) {
@@ -87,46 +38,74 @@ json::value or_null(const std::optional<T>& value) {
 json::value or_null(const std::string& text) {
   return text.empty() ? json::value(nullptr) : json::value(text);
 }
+json::value seconds_or_null(const std::optional<std::uint64_t>& milliseconds) {
+  if (!milliseconds) return nullptr;
+  return static_cast<double>(*milliseconds) / 1000;
+}
 
-void print_json(const GpuSnapshot& snapshot, const std::vector<Row>& rows) {
+json::object process_json(const Row& row) {
+  const HolderReport& holder = *row.holder;
+  const bool named = holder.verdict != HolderVerdict::cannot_see;
+  json::value owner = nullptr;
+  if (!holder.service.empty() && holder.verdict != HolderVerdict::stranger)
+    owner = {{"service", holder.service}, {"replica", holder.replica}};
+  json::array ports;
+  for (const auto port : holder.ports) ports.emplace_back(port);
+  return {{"pid", holder.id.pid.number},
+          {"start_time_ticks", holder.id.start_ticks},
+          {"command", or_null(holder.command)},
+          {"user", or_null(user_of(holder))},
+          {"container", or_null(short_id(holder.container))},
+          {"image", or_null(row.facts.image)},
+          {"compose_project", or_null(row.facts.compose_project)},
+          {"compose_service", or_null(row.facts.compose_service)},
+          {"unit", or_null(holder.unit)},
+          {"terminal", or_null(holder.terminal)},
+          {"ports", std::move(ports)},
+          {"gpu_uuid", holder.gpu},
+          {"gpu_memory_bytes",
+           holder.memory ? json::value(holder.memory->count) : json::value(nullptr)},
+          {"sm_percent", or_null(holder.sm_percent)},
+          {"owner", owner},
+          {"verdict", or_null(std::string(to_string(holder.verdict)))},
+          {"sentence", holder.sentence},
+          {"age_seconds", named ? seconds_or_null(holder.age_ms) : json::value(nullptr)},
+          {"idle_seconds", seconds_or_null(holder.idle_ms)}};
+}
+
+json::object card_json(const CardReport& card) {
+  return {{"used", card.used.count},           {"owned", card.owned.count},
+          {"orphans", card.orphans.count},     {"idle_holders", card.idle_holders.count},
+          {"strangers", card.strangers.count}, {"unnamed", card.unnamed.count},
+          {"phantom", card.phantom.count}};
+}
+
+void print_json(const HolderLook& look, const std::vector<Row>& rows,
+                const std::vector<std::string>& phantom_seen) {
   json::array processes;
-  for (const auto& row : rows) {
-    json::value owner = nullptr;
-    if (row.owner) owner = {{"service", row.owner->service}, {"replica", row.owner->replica}};
-    json::value memory = nullptr;
-    if (row.process->memory) memory = row.process->memory->count;
-    processes.push_back(
-        {{"pid", row.process->pid},
-         {"start_time_ticks", row.process->start_ticks},
-         {"command", or_null(row.command)},
-         {"user", or_null(row.user)},
-         {"container", or_null(short_id(row.container))},
-         {"image", or_null(row.facts.image)},
-         {"compose_project", or_null(row.facts.compose_project)},
-         {"compose_service", or_null(row.facts.compose_service)},
-         {"gpu_uuid", row.device->uuid},
-         {"gpu_memory_bytes", memory},
-         {"sm_percent", or_null(row.process->sm_percent.maybe())},
-         {"owner", owner},
-         {"verdict",
-          row.owner || !snapshot.pids_are_ours ? json::value(nullptr) : json::value("STRANGER")},
-         {"age_seconds", or_null(row.age_seconds)},
-         {"idle_seconds", nullptr}});
-  }
+  for (const auto& row : rows) processes.push_back(process_json(row));
   json::object phantom;
-  for (const auto& device : snapshot.devices) {
-    if (device.processes_visible) phantom[device.uuid] = unexplained_bytes(device);
+  json::object bytes;
+  for (const auto& card : look.cards) {
+    if (!card.visible) continue;
+    phantom[card.gpu] = card.phantom.count;
+    bytes[card.gpu] = card_json(card);
   }
+  json::array seen;
+  for (const auto& line : phantom_seen) seen.emplace_back(line);
   const json::object root = {{"processes", std::move(processes)},
                              {"phantom_bytes", std::move(phantom)},
-                             {"visible", snapshot.sight == GpuSight::visible},
-                             {"note", or_null(describe(snapshot.sight, snapshot.detail))}};
+                             {"phantom_seen", std::move(seen)},
+                             {"bytes", std::move(bytes)},
+                             {"watched", look.watched},
+                             {"visible", look.gpu.sight == GpuSight::visible},
+                             {"note", or_null(describe(look.gpu.sight, look.gpu.detail))}};
   std::printf("%s\n", printable(json::serialize(root)).c_str());
 }
 
 // "[container 0123456789ab of clinic/xray:2, clinic/xray] "
 std::string container_text(const Row& row) {
-  std::string text = "[container " + short_id(row.container);
+  std::string text = "[container " + short_id(row.holder->container);
   if (!row.facts.image.empty()) text += " of " + printable(row.facts.image);
   if (!row.facts.compose_project.empty()) text += ", " + printable(row.facts.compose_project);
   if (!row.facts.compose_service.empty()) text += "/" + printable(row.facts.compose_service);
@@ -138,51 +117,125 @@ void ask_for_containers(std::vector<Row>& rows) {
   const Instant deadline = os::now() + kAskWithin;
   std::map<std::string, ContainerFacts> known;
   for (auto& row : rows) {
-    if (row.container.empty()) continue;
-    const auto [at, fresh] = known.try_emplace(row.container);
-    if (fresh) at->second = ask_engines(row.container, deadline).value_or(ContainerFacts{});
+    if (row.holder->container.empty()) continue;
+    const auto [at, fresh] = known.try_emplace(row.holder->container);
+    if (fresh) at->second = ask_engines(row.holder->container, deadline).value_or(ContainerFacts{});
     row.facts = at->second;
   }
 }
 
-// What a warden, where one runs, has read of these cards in the kernel's log.
-StatusReport incidents_of(const control::Home& home, const GpuSnapshot& snapshot) {
-  auto report = look(home, {}, true).value_or(StatusReport{});
-  report.gpu = snapshot;
-  return report;
+// Only where enough is unexplained: looking costs far more than everything else here.
+std::vector<std::string> explain_phantoms(const HolderLook& look) {
+  const bool enough = std::ranges::any_of(look.cards, [](const CardReport& card) {
+    return card.phantom > MemoryWitness::kUnexplainedSlack;
+  });
+  if (!enough) return {};
+  std::set<Pid> rows;
+  for (const auto& holder : look.holders)
+    if (holder.verdict != HolderVerdict::cannot_see) rows.insert(holder.id.pid);
+  return explain_phantom(control::look_for_phantoms(rows, os::now() + kPhantomWithin));
 }
 
-void print_table(const GpuSnapshot& snapshot, const std::vector<Row>& rows,
-                 const StatusReport& told, const std::vector<CardMark>& marks) {
-  for (const auto& device : snapshot.devices) {
+void print_sum(const CardReport& card) {
+  if (!card.visible) return;
+  std::string text;
+  const auto add = [&](Bytes bytes, const char* of) {
+    if (bytes.count == 0) return;
+    text += (text.empty() ? "  = " : " + ") + to_string(bytes) + " " + of;
+  };
+  add(card.owned, "owned");
+  add(card.orphans, "of orphans");
+  add(card.idle_holders, "of idle holders");
+  add(card.strangers, "of strangers");
+  add(card.unnamed, "of rows that name nobody here");
+  add(card.phantom, "of no row (phantom, with the driver's own)");
+  if (!text.empty()) std::printf("%s\n", text.c_str());
+}
+
+std::string owner_of(const HolderReport& holder) {
+  switch (holder.verdict) {
+    case HolderVerdict::owned:
+      return holder.service;
+    case HolderVerdict::orphan:
+      return holder.service + " (orphan)";
+    case HolderVerdict::idle_holder:
+      return holder.service + " (idle)";
+    case HolderVerdict::stranger:
+      return "stranger";
+    case HolderVerdict::cannot_see:
+      break;
+  }
+  return "?";  // a pid of another space: it may be anybody's
+}
+
+Tone tone_of(HolderVerdict verdict) {
+  return verdict == HolderVerdict::orphan || verdict == HolderVerdict::idle_holder ? Tone::warn
+                                                                                   : Tone::plain;
+}
+
+void print_rows(const std::vector<Row>& rows) {
+  Table table({"PID", "GPU", "MEMORY", "BUSY", "IDLE", "OWNER", "USER", "COMMAND"});
+  for (const auto& row : rows) {
+    const HolderReport& holder = *row.holder;
+    std::string command = holder.command.empty() ? "(not a process of this pid space)"
+                                                 : shortened(holder.command, 60);
+    if (!holder.container.empty()) command.insert(0, container_text(row));
+    table.row({std::to_string(holder.id.pid.number), std::to_string(row.device->index),
+               holder.memory ? to_string(*holder.memory) : "?",
+               holder.sm_percent ? std::to_string(*holder.sm_percent) + " %" : "-",
+               holder.idle_ms ? to_string(std::chrono::milliseconds(*holder.idle_ms)) : "-",
+               owner_of(holder), user_of(holder), command},
+              tone_of(holder.verdict));
+  }
+  std::fputs(table.text().c_str(), stdout);
+  for (const auto& row : rows) {
+    const HolderReport& holder = *row.holder;
+    const std::string_view code = to_string(holder.verdict);
+    if (code.empty()) continue;
+    std::string text = "pid " + std::to_string(holder.id.pid.number) + ": " + holder.sentence;
+    const std::string origin = holder.verdict == HolderVerdict::stranger ? origin_text(holder) : "";
+    if (!origin.empty()) text += "; " + origin;
+    std::printf("%s [%s]\n", printable(text).c_str(), std::string(code).c_str());
+  }
+}
+
+std::string next_command(const HolderLook& look) {
+  const bool reapable = std::ranges::any_of(look.holders, [](const HolderReport& holder) {
+    return holder.verdict == HolderVerdict::orphan || holder.verdict == HolderVerdict::idle_holder;
+  });
+  return reapable ? "next: gpuward reap --dry-run"
+                  : "next: gpuward run -- COMMAND, or gpuward status";
+}
+
+// What a warden, where one runs, has read of these cards in the kernel's log.
+void print_incidents(const HolderLook& look) {
+  StatusReport report;
+  report.gpu = look.gpu;
+  report.kernel_log = look.kernel_log;
+  report.incidents = look.incidents;
+  cli::print_incidents(report);
+}
+
+void print_table(const HolderLook& look, const std::vector<Row>& rows,
+                 const std::vector<std::string>& phantom_seen, const std::vector<CardMark>& marks) {
+  for (std::size_t at = 0; at < look.gpu.devices.size(); ++at) {
+    const GpuDevice& device = look.gpu.devices[at];
     std::printf("GPU %u: %s, %s of %s used", device.index, device.name.c_str(),
                 to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
     if (device.busy_percent) std::printf(", %u %% busy", *device.busy_percent);
     std::printf("%s%s\n", mark_text(marks, device.uuid).c_str(),
                 device.processes_visible ? "" : "; its processes cannot be seen from here");
+    print_sum(look.cards[at]);
   }
-  const auto note = describe(snapshot.sight, snapshot.detail);
+  const auto note = describe(look.gpu.sight, look.gpu.detail);
   if (!note.empty()) std::printf("%s\n", note.c_str());
-  print_incidents(told);
+  print_incidents(look);
   if (rows.empty() && note.empty()) std::printf("no process holds GPU memory\n");
-  if (!rows.empty()) {
-    Table table({"PID", "GPU", "MEMORY", "BUSY", "OWNER", "USER", "COMMAND"});
-    for (const auto& row : rows) {
-      std::string command =
-          row.command.empty() ? "(not a process of this pid space)" : shortened(row.command, 60);
-      if (!row.container.empty()) command.insert(0, container_text(row));
-      table.row({std::to_string(row.process->pid), std::to_string(row.device->index),
-                 row.process->memory ? to_string(*row.process->memory) : "?",
-                 row.process->sm_percent ? std::to_string(*row.process->sm_percent) + " %" : "-",
-                 row.owner                ? row.owner->service
-                 : snapshot.pids_are_ours ? "stranger"
-                                          : "?",  // a pid of another space: it may be anybody's
-                 row.user, command});
-    }
-    std::fputs(table.text().c_str(), stdout);
-  }
-  std::printf("%s\n",
-              paint(Tone::faint, "next: gpuward run -- COMMAND, or gpuward status").c_str());
+  if (!rows.empty()) print_rows(rows);
+  for (const auto& line : phantom_seen) std::printf("phantom: %s\n", printable(line).c_str());
+  if (!look.watched && !rows.empty())
+    std::printf("no warden watches: since when each is idle is not known\n");
+  std::printf("%s\n", paint(Tone::faint, next_command(look)).c_str());
 }
 
 }  // namespace
@@ -191,18 +244,18 @@ int ps(bool as_json) {
   int code = 0;
   const auto home = home_or_complain(&code);
   if (!home) return code;
-  const GpuSnapshot snapshot = control::look_at_gpus(os::now() + kLookWithin);
-  const auto passwd = os::read_file("/etc/passwd", 4 << 20).value_or("");
-  const auto owned = owners(*home);
+  const HolderLook look = look_at_holders(*home);
   std::vector<Row> rows;
-  for (const auto& device : snapshot.devices)
-    for (const auto& process : device.processes)
-      rows.push_back(describe_row(device, process, snapshot.pids_are_ours, passwd, owned));
+  for (const auto& holder : look.holders) {
+    const auto device = std::ranges::find(look.gpu.devices, holder.gpu, &GpuDevice::uuid);
+    if (device != look.gpu.devices.end()) rows.push_back({&*device, &holder, {}});
+  }
   ask_for_containers(rows);
+  const auto phantom_seen = explain_phantoms(look);
   if (as_json)
-    print_json(snapshot, rows);
+    print_json(look, rows, phantom_seen);
   else
-    print_table(snapshot, rows, incidents_of(*home, snapshot), kept_marks(home->cards()));
+    print_table(look, rows, phantom_seen, kept_marks(home->cards()));
   return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "config/keys.h"
 #include "config/ledger_reader.h"
 #include "config/links.h"
+#include "config/reap_reader.h"
 #include "config/report.h"
 #include "config/service_reader.h"
 #include "config/tree.h"
@@ -43,7 +44,8 @@ void take_service(const Entry& service, Report& report, const Resolver& resolver
 }
 
 void take_top_level(const Entry& entry, Report& report, const Resolver& resolver, Parsed& into) {
-  const std::string expected = "[service.NAME], [ledger] or [host]";
+  const std::string expected = "[service.NAME], [reap], [ledger] or [host]";
+  if (entry.key == "reap") return read_reap(entry, report, into.strangers);
   if (entry.key == "ledger") {
     into.ledger_origin.emplace();
     return read_ledger(entry, report, *into.ledger_origin, into.ledger);
@@ -161,6 +163,7 @@ void merge(Parsed from, Parsed& into) {
   take(from.services, into.services);
   take(from.broken, into.broken);
   into.origins.merge(from.origins);
+  std::ranges::move(from.strangers, std::back_inserter(into.strangers));
   merge_once("ledger", from.ledger_origin, from.ledger, into.ledger_origin, into.ledger,
              into.problems);
   merge_once("host", from.host_origin, from.host, into.host_origin, into.host, into.problems);

@@ -14,6 +14,7 @@
 #include "domain/event.h"
 #include "domain/host.h"
 #include "domain/service.h"
+#include "domain/stranger_rule.h"
 
 /// TOML to the service model. Parsing, then checking, then applying: parse() and check_machine()
 /// are the first two, `gpuward check` runs exactly these. Problems are values; no exception leaves
@@ -52,6 +53,8 @@ struct Parsed {
   /// The table [host], likewise.
   HostPolicy host;
   std::optional<Origin> host_origin;
+  /// Of the table [reap]: which strangers `gpuward reap` may end. Of all files together.
+  std::vector<StrangerRule> strangers;
   /// Every problem, sorted by place; those of an env_file follow the file that names it.
   std::vector<Problem> problems;
   /// A file could not be read or has a syntax error: there may be more services.

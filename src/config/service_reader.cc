@@ -13,6 +13,7 @@
 #include "config/keys.h"
 #include "config/log_reader.h"
 #include "config/readiness.h"
+#include "config/reap_reader.h"
 #include "config/rights_reader.h"
 #include "config/table_reader.h"
 #include "domain/glob.h"
@@ -89,6 +90,7 @@ class ServiceReader : private TableReader {
     truth("autostart", model().autostart);
     read_heal(*this, model());
     release();
+    read_holding(*this, model());
     links("after", model().after);
     links("requires", model().needs);
     ready();

@@ -115,7 +115,7 @@ bool TableReader::duration(const Node& table, std::string_view table_name, std::
   const Entry* entry = table.find(key);
   if (entry == nullptr) return true;
   const Node& node = entry->value;
-  const std::string name = in_quotes(std::string(table_name) + "." + std::string(key));
+  const std::string name = in_quotes(full_name(table_name, key));
   const auto say = [&](std::string what, std::string expected) {
     report_.add(node.place, std::move(what), std::move(expected));
     return false;

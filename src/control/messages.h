@@ -98,12 +98,15 @@ struct WardenRequest {
     uncordon = 12,
     drain = 13,       ///< cordons `gpu`, then stops every service that is on it
     drain_plan = 14,  ///< what `drain` would end, and what it would not
+    holders = 20,          ///< who holds the cards: StatusReport::holders and ::card_sums
+    reap = 21,             ///< for the ledger: `note` is about to be ended by hand or by a rule
+    reap_ended = 22,       ///< and what came of it
   };
   What what = What::status;
   std::vector<std::string> services;  ///< empty: all
   bool has_timeout = false;
   std::chrono::milliseconds timeout{0};
-  std::string note;     ///< of take_over and take_over_ended
+  std::string note;     ///< of take_over, reap and what came of them, and of cordon
   bool brief = false;   ///< of status: processes are counted, not listed
   std::string gpu;      ///< of cordon, uncordon, drain: as choose_card() takes it
   bool anyway = false;  ///< of start and restart: also onto a card that is out of use
@@ -471,10 +474,23 @@ void fields(A& a, CardAnswer& v) {
   a(1, v.mark), a(2, v.holders), a(3, v.holders_visible);
 }
 template <class A>
+void fields(A& a, HolderReport& v) {
+  a(1, v.id), a(2, v.gpu), a(3, v.memory), a(4, v.sm_percent), a(5, v.kind), a(6, v.verdict);
+  a(7, v.sentence), a(8, v.service), a(9, v.replica), a(10, v.command), a(11, v.uid);
+  a(12, v.container), a(13, v.unit), a(14, v.terminal), a(15, v.ports), a(16, v.age_ms);
+  a(17, v.idle_ms), a(18, v.refused);
+}
+template <class A>
+void fields(A& a, CardReport& v) {
+  a(1, v.gpu), a(2, v.used), a(3, v.owned), a(4, v.orphans), a(5, v.idle_holders);
+  a(6, v.strangers), a(7, v.unnamed), a(8, v.phantom), a(9, v.visible);
+}
+template <class A>
 void fields(A& a, StatusReport& v) {
   a(1, v.warden), a(2, v.gpu), a(3, v.services);
   a(20, v.kernel_log), a(21, v.incidents);
   a(50, v.cards);
+  a(40, v.holders), a(41, v.card_sums);
 }
 template <class A>
 void fields(A& a, NamedReceipt& v) {

@@ -324,6 +324,13 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
   return pids;
 }
 
+bool was_given_up(const AnchorState& state, const ProcessId& id) {
+  if (!state.has_released && !state.receipt.released.all) return false;
+  if (state.receipt.released.all && is_over(state.phase)) return true;
+  const auto stat = os::read_stat(id.pid);
+  return stat && stat->start_ticks == id.start_ticks && Apart(state).holds(id.pid, *stat);
+}
+
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
   bool any = os::lives(state.init);
   for_each_recorded(folder, state, [&](Pid) { any = true; });

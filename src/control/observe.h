@@ -34,6 +34,9 @@ std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState
 /// The pids of the tree: cheaper than read_tree(), for those who ask each second.
 std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState& state);
 
+/// Was this process handed over on purpose, by `release`? Then it is not of the tree any more.
+bool was_given_up(const AnchorState& state, const ProcessId& id);
+
 /// Does a process of this tree live, although its anchor may be dead?
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state);
 

@@ -188,6 +188,10 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
   c.field("release", or_none(words(before.release)), or_none(words(after.release)),
           Effect::restart);
+  const auto idle = [](const std::optional<std::chrono::milliseconds>& limit) {
+    return limit ? to_string(*limit) : "off";
+  };
+  c.field("idle_holder", idle(before.idle_holder), idle(after.idle_holder), Effect::live);
   c.field("autostart", truth(before.autostart), truth(after.autostart), Effect::live);
   c.field("after", or_none(words(before.after)), or_none(words(after.after)), Effect::live);
   c.field("requires", or_none(words(before.needs)), or_none(words(after.needs)), Effect::live);

@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 51> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 54> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -58,6 +58,9 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 51> kNames = {{
     {EventKind::heal_refused, "heal-refused"},
     {EventKind::hook, "hook"},
     {EventKind::hook_done, "hook-done"},
+    {EventKind::reap_ordered, "reap-ordered"},
+    {EventKind::orphan_seen, "orphan"},
+    {EventKind::idle_holder_seen, "idle-holder"},
     {EventKind::pruned, "pruned"},
     {EventKind::set_aside, "set-aside"},
     {EventKind::missed, "missed"},
@@ -92,6 +95,7 @@ bool is_intent(EventKind kind) {
     case EventKind::quarantined:
     case EventKind::healing:
     case EventKind::hook:
+    case EventKind::reap_ordered:
       return true;
     default:
       return false;

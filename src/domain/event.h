@@ -56,6 +56,9 @@ enum class EventKind : std::uint8_t {
   kernel_log_unreadable = 83,  ///< there is no right to it, or none; a fact, no alarm
   kernel_log_read = 84,        ///< after that: it is read again
   verdict_changed = 96,        ///< of a service, for the worse or back: sentence, code and evidence
+  reap_ordered = 104,  ///< before a person's `reap` ends a process that holds GPU memory
+  orphan_seen = 105,   ///< a process of ours that has outlived its service holds GPU memory
+  idle_holder_seen = 106,  ///< one of a service that runs, and of none of its work any more, does
   // By the warden, of cards and of what it does by its own judgement.
   cordon_ordered = 112,
   uncordon_ordered = 113,

@@ -84,6 +84,16 @@ Holding judge(const HolderFacts& facts) {
   return {HolderVerdict::stranger, stranger_sentence(facts.lineage, facts.service)};
 }
 
+std::string why_not_reaped(std::uint8_t kind, bool ever_restored) {
+  constexpr std::uint8_t kMpsClient = 2;
+  if (ever_restored)
+    return "the driver's checkpoint has restored its tree, and ending such a tree can hang the "
+           "machine";
+  if (kind == kMpsClient)
+    return "it is a client of MPS, and ending it by force stalls the other clients of that card";
+  return {};
+}
+
 HolderOrigin origin_of(std::string_view theirs, std::string_view ours,
                        const std::vector<std::string>& ancestors) {
   HolderOrigin origin;

@@ -71,6 +71,11 @@ struct Holding {
 /// The one rule of what a holder is, with a sentence for people. Pure.
 Holding judge(const HolderFacts& facts);
 
+/// Why nobody may order its end, as a sentence; empty when they may. @p kind: GpuProcess::kind.
+/// Ending a client of MPS stalls the others (harm.md 8); a tree that the driver's checkpoint once
+/// restored can take the machine along (harm.md 1).
+std::string why_not_reaped(std::uint8_t kind, bool ever_restored);
+
 /// Where a stranger comes from, for those who have to find its owner.
 struct HolderOrigin {
   std::string unit;      ///< of systemd: "jupyter.service"

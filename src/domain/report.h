@@ -12,6 +12,7 @@
 #include "domain/gpu.h"
 #include "domain/verdict.h"
 #include "domain/xid_policy.h"
+#include "domain/holder.h"
 
 namespace gpuward {
 
@@ -100,6 +101,8 @@ struct StatusReport {
   std::optional<KernelLogReport> kernel_log;  ///< absent without a warden
   std::vector<CardIncident> incidents;        ///< of the last day, newest first
   std::vector<CardMark> cards;  ///< of those that are, or were once, out of use
+  std::vector<HolderReport> holders;  ///< of `ps` and `reap`
+  std::vector<CardReport> card_sums;      ///< likewise
 };
 
 /// A receipt with its service's name, as `stop` prints it.

@@ -161,6 +161,9 @@ struct ServiceModel {
   std::vector<Hook> hooks;           ///< one an event, at most kMostHooks
   std::uint32_t hook_log_lines = 0;  ///< of its log, that hooks are told; 0: none of its text
   std::string pid_file;  ///< main's pid for old scripts; empty for none. Never read by gpuward
+  /// A process born after READY that holds GPU memory without using it for so long is told of;
+  /// absent: off.
+  std::optional<std::chrono::milliseconds> idle_holder = std::chrono::minutes(10);
   std::vector<std::string> release;  ///< patterns of command lines (glob.h): handed over at its end
   bool autostart = true;
   std::vector<std::string> after;  ///< it starts when these are ready or have failed

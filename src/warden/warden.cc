@@ -56,6 +56,10 @@ std::optional<EventKind> event_of(WardenRequest::What what) {
       return EventKind::uncordon_ordered;
     case What::drain:
       return EventKind::drain_ordered;
+    case What::reap:
+      return EventKind::reap_ordered;
+    case What::reap_ended:
+    case What::holders:
     case What::take_over_ended:
     case What::drain_plan:
     case What::status:
@@ -102,6 +106,7 @@ Warden::Warden(control::Home home)
       cards_(home_.cards(), clerk_),
       healer_(home_.heal(), fleet_, cards_, clerk_),
       hooks_(loop_, home_, clerk_),
+      holders_(fleet_, clerk_),
       sentinel_(loop_),
       acceptor_(loop_),
       accept_again_(loop_),
@@ -263,6 +268,7 @@ int Warden::run() {
   sentinel_.start([this](GpuSnapshot snapshot) {
     cards_.see(snapshot, os::now());
     fleet_.set_gpu(std::move(snapshot));
+    holders_.see(os::now());
     health_.look();
     heal();
     tell_hooks();
@@ -401,8 +407,13 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
   using What = WardenRequest::What;
   if (request->what == What::plan) return reply(client, reconfigure(true));
   if (request->what == What::drain_plan) return reply(client, answer_drain_plan(request->gpu));
-  if (request->what != What::status) return order(client, *request, who);
   WardenAnswer answer;
+  if (request->what == What::holders) {
+    holders_.report(&answer.status.emplace(), os::now());
+    complete(*answer.status);
+    return reply(client, answer);
+  }
+  if (request->what != What::status) return order(client, *request, who);
   answer.status = fleet_.report(request->services, request->brief);
   for (const auto& name : request->services) {
     if (fleet_.find(name) != nullptr) continue;
@@ -417,8 +428,8 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
 void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& request,
                    const os::Peer& who) {
   using What = WardenRequest::What;
-  if (request.what == What::take_over_ended) {
-    note_take_over_ended(request, who);
+  if (request.what == What::take_over_ended || request.what == What::reap_ended) {
+    note_ended_by_hand(request, who);
     return reply(client, {});
   }
   auto entries = orders_of(request, control::actor_of(who));
@@ -430,8 +441,9 @@ void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& req
     for (std::size_t n = 0; n < count; ++n)
       numbers.push_back(last == 0 ? 0 : last - (count - 1 - n));
     if (leaving_) return refuse(client, request, numbers);  // `down` came while this waited
-    if (request.what == What::take_over) {
-      for (const auto& service : request.services) take_overs_[service] = last;
+    if (request.what == What::take_over || request.what == What::reap) {
+      for (const auto& service : request.services) by_hand_[service] = last;
+      if (request.services.empty()) by_hand_[""] = last;
       return reply(client, {});
     }
     if (request.what == What::cordon || request.what == What::uncordon ||
@@ -456,15 +468,16 @@ void Warden::refuse(const std::shared_ptr<Link>& client, const WardenRequest& re
   if (client) reply(client, answer);
 }
 
-void Warden::note_take_over_ended(const WardenRequest& request, const os::Peer& who) {
+void Warden::note_ended_by_hand(const WardenRequest& request, const os::Peer& who) {
   Clerk::Entries entries;
-  for (const auto& service : request.services) {
+  const std::vector<std::string> of_none = {""};
+  for (const auto& service : request.services.empty() ? of_none : request.services) {
     LedgerEntry entry;
     entry.kind = EventKind::order_done;
     entry.service = service;
     entry.actor = control::actor_of(who);
     entry.outcome = without_commands(request.note.substr(0, kLongestNote));
-    entry.of = std::exchange(take_overs_[service], 0);
+    entry.of = std::exchange(by_hand_[service], 0);
     entries.push_back(std::move(entry));
   }
   clerk_.note(std::move(entries));

@@ -21,6 +21,7 @@
 #include "warden/health.h"
 #include "warden/hooks.h"
 #include "warden/kernel_log.h"
+#include "warden/holders.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
 
@@ -60,7 +61,7 @@ class Warden {
   void reply(const std::shared_ptr<Link>& client, const WardenAnswer& answer);
   void order(const std::shared_ptr<Link>& client, const WardenRequest& request,
              const os::Peer& who);
-  void note_take_over_ended(const WardenRequest& request, const os::Peer& who);
+  void note_ended_by_hand(const WardenRequest& request, const os::Peer& who);
   void refuse(const std::shared_ptr<Link>& client, const WardenRequest& request,
               const std::vector<std::uint64_t>& orders);
   void note_outcome(const WardenAnswer& answer, const WardenRequest& request,
@@ -101,6 +102,7 @@ class Warden {
   Cards cards_;
   Healer healer_;
   Hooks hooks_;
+  Holders holders_;
   Sentinel sentinel_;
   os::Fd lock_;
   asio::local::stream_protocol::acceptor acceptor_;
@@ -113,8 +115,8 @@ class Warden {
   bool advancing_ = false;
   bool leaving_ = false;  ///< `down` is done: nothing is begun any more
   bool advances_soon_ = false;
-  std::map<std::string, std::uint64_t>
-      take_overs_;                  ///< by service: the ledger's number of the last
+  /// By service, "" for what is of none: the ledger's number of the last take-over or reap.
+  std::map<std::string, std::uint64_t> by_hand_;
   std::vector<std::string> files_;  ///< read, as chosen when it began; empty: etc/*.toml
   std::vector<std::string> autostart_;
   std::string kernel_log_path_;  ///< as configured when it began

@@ -1,0 +1,79 @@
+#include "os/connections.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "os/fd.h"
+
+namespace gpuward::os {
+namespace {
+
+constexpr std::string_view kEstablished = "01";  // TCP_ESTABLISHED, net/tcp_states.h
+constexpr std::size_t kLargestList = std::size_t{64} << 20;
+
+std::string_view take_word(std::string_view& line) {
+  line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+  const auto word = line.substr(0, line.find(' '));
+  line.remove_prefix(word.size());
+  return word;
+}
+
+template <class Number>
+bool parse(std::string_view text, int base, Number& into) {
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), into, base);
+  return code == std::errc{} && end == text.data() + text.size();
+}
+
+// "0100007F:1F90" is an address and a port.
+bool parse_end(std::string_view text, std::string_view& host, std::uint16_t& port) {
+  const auto colon = text.find(':');
+  if (colon == text.npos) return false;
+  host = text.substr(0, colon);
+  return parse(text.substr(colon + 1), 16, port);
+}
+
+bool parse_line(std::string_view line, Connection& into) {
+  (void)take_word(line);  // "0:"
+  std::string_view host;
+  std::string_view peer;
+  if (!parse_end(take_word(line), host, into.port)) return false;
+  if (!parse_end(take_word(line), peer, into.peer_port)) return false;
+  if (take_word(line) != kEstablished || peer.size() > into.peer.size()) return false;
+  std::ranges::copy(peer, into.peer.begin());
+  for (int skipped = 0; skipped < 5; ++skipped) (void)take_word(line);
+  return parse(take_word(line), 10, into.inode);
+}
+
+}  // namespace
+
+void parse_connections(std::string_view text, std::uint16_t port, std::size_t most,
+                       Connections& into) {
+  text.remove_prefix(std::min(text.find('\n'), text.size()));  // the head
+  while (!text.empty()) {
+    text.remove_prefix(1);
+    const auto end = std::min(text.find('\n'), text.size());
+    Connection one;
+    const bool good = parse_line(text.substr(0, end), one) && one.port == port;
+    text.remove_prefix(end);
+    if (!good) continue;
+    if (into.list.size() == most) {
+      into.full = true;
+      return;
+    }
+    into.list.push_back(one);
+  }
+}
+
+Result<Connections> connections_at(std::uint16_t port, std::size_t most) {
+  Connections found;
+  auto v4 = read_file("/proc/self/net/tcp", kLargestList);
+  if (!v4) return fail(std::move(v4).error());
+  parse_connections(*v4, port, most, found);
+  // Absent where IPv6 is off.
+  if (const auto v6 = read_file("/proc/self/net/tcp6", kLargestList))
+    parse_connections(*v6, port, most, found);
+  std::ranges::sort(found.list);
+  return found;
+}
+
+}  // namespace gpuward::os
