@@ -16,6 +16,7 @@
 #include "cli/look_commands.h"
 #include "cli/metrics.h"
 #include "cli/ps.h"
+#include "cli/reap.h"
 #include "cli/release.h"
 #include "cli/reload.h"
 #include "cli/run.h"
@@ -55,6 +56,7 @@ struct Options {
   std::string why;
   bool card_json = false;
   cli::DrainOptions drain;
+  cli::ReapOptions reap;
 };
 
 CLI::Validator service_name() {
@@ -280,11 +282,30 @@ void add_release(CLI::App& app, Options& options, int& exit_code) {
       [&] { exit_code = cli::release(options.release_service, options.release_json); });
 }
 
+void add_reap(CLI::App& app, Options& options, int& exit_code) {
+  auto* reap = app.add_subcommand(
+      "reap", "end what holds GPU memory and has outlived its service; shows it first");
+  reap->alias("clean");
+  reap->add_option("what", options.reap.names, "only of these services, or only these pids")
+      ->option_text("[SERVICE|PID]...");
+  reap->add_flag("--dry-run", options.reap.dry_run, "the list alone; ends nobody");
+  reap->add_flag("--yes", options.reap.yes, "without asking");
+  reap->add_flag("--json", options.reap.json, "the list and the receipts, for programs");
+  reap->footer(
+      "ORPHANs are ended: ours by their records, of a service that is over. IDLE_HOLDERs of a "
+      "service\nthat runs are only told of, and ended where you name them. STRANGERs are ended "
+      "only "
+      "where a\nrule of your files names them: [reap] strangers. The receipt names the bytes that "
+      "are back,\nproven by a look at the cards. 0: done and proven; 1: refused; 4: not proven.");
+  reap->callback([&] { exit_code = cli::reap(options.reap); });
+}
+
 bool knows_or_complains(const CLI::App& app, const std::string& word) {
+  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    if (command->check_name(word)) return true;  // or an alias
   std::vector<std::string_view> known;
   for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
     known.push_back(command->get_name());
-  if (std::ranges::find(known, word) != known.end()) return true;
   const auto begins = [&](std::string_view name) { return name.starts_with(word); };
   const auto first = std::ranges::find_if(known, begins);
   const bool only = first != known.end() && std::ranges::count_if(known, begins) == 1;
@@ -343,6 +364,7 @@ int main(int argc, char** argv) {
   add_services(app, options, exit_code);
   add_release(app, options, exit_code);
   add_cards(app, options, exit_code);
+  add_reap(app, options, exit_code);
   add_looks(app, options, exit_code);
   add_doctor(app, options, exit_code);
   add_metrics(app, options, exit_code);

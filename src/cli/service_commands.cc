@@ -222,11 +222,11 @@ int say_not_running(const control::AnchorFolder& folder, bool json) {
   return kDone;
 }
 
-int stop_without_warden(const control::Home& home, const ServiceOptions& options) {
+int stop_by_anchors(const control::Home& home, const ServiceOptions& options,
+                    std::vector<NamedReceipt>* receipts) {
   auto folders = control::list_anchors(home);
   if (!folders) return complain(folders.error());
   int code = 0;
-  std::vector<NamedReceipt> receipts;
   control::HomeGroups groups;
   const StartLinks links = recorded_links(*folders);
   for (const auto& name : in_start_order(links, options.services) | std::views::reverse) {
@@ -248,16 +248,22 @@ int stop_without_warden(const control::Home& home, const ServiceOptions& options
     } else if (!control::anchor_lives(*folder)) {
       const int adopted = adopt_if_unowned(*folder);
       if (adopted == 0)
-        code = std::max(code, stop_anchor(*folder, options, &receipts));
+        code = std::max(code, stop_anchor(*folder, options, receipts));
       else if (adopted > 0)
         code = std::max(code, adopted);
       else
         code = std::max(code, say_not_running(*folder, options.json));
       if (adopted < 0) control::remove_empty_group(home, *folder);
     } else {
-      code = std::max(code, stop_anchor(*folder, options, &receipts));
+      code = std::max(code, stop_anchor(*folder, options, receipts));
     }
   }
+  return code;
+}
+
+int stop_without_warden(const control::Home& home, const ServiceOptions& options) {
+  std::vector<NamedReceipt> receipts;
+  const int code = stop_by_anchors(home, options, &receipts);
   if (options.json) std::fputs(stop_json(receipts).c_str(), stdout);
   return code;
 }
@@ -332,6 +338,23 @@ Result<WardenAnswer> ask_running_or_new(const control::Home& home, const UpOptio
 }
 
 }  // namespace
+
+int stop_one(const control::Home& home, const std::string& service,
+             std::vector<NamedReceipt>* receipts) {
+  ServiceOptions options;
+  options.services = {service};
+  options.json = true;
+  auto channel = connect_warden(home);
+  if (!channel) return stop_by_anchors(home, options, receipts);
+  auto answer = ask_with_patience(home, *channel, request_for(WardenRequest::What::stop, options),
+                                  "stopping");
+  if (!answer) return complain(answer.error());
+  for (const auto& outcome : answer->outcomes)
+    if (outcome.exit_code != 0)
+      std::fprintf(stderr, "gpuward: %s: %s\n", outcome.service.c_str(), outcome.text.c_str());
+  std::ranges::move(answer->receipts, std::back_inserter(*receipts));
+  return answer->exit_code;
+}
 
 int up(const UpOptions& options) {
   int code = 0;

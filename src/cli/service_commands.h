@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "control/home.h"
 #include "control/messages.h"
+#include "domain/report.h"
 
 // up, down, start, stop, restart: 0 done and proven, 1 refused or failed, 3 timed out, 4 not
 // proven, 5 warden not reachable.
@@ -25,6 +27,11 @@ struct UpOptions {
   std::vector<std::string> files;
   bool foreground = false;
 };
+
+/// Stops one service without a word on standard output, by the warden or without one. What it lacks
+/// to be proven is told on standard error. @return the exit code of `stop`.
+int stop_one(const control::Home& home, const std::string& service,
+             std::vector<NamedReceipt>* receipts);
 
 int up(const UpOptions& options);
 int down(const ServiceOptions& options);

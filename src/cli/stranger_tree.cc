@@ -72,6 +72,16 @@ Result<StrangerTree> StrangerTree::at(const os::TcpAddress& address) {
   return tree;
 }
 
+Result<StrangerTree> StrangerTree::of(const ProcessId& id) {
+  StrangerTree tree;
+  auto process = os::Process::open(id);
+  if (!process) return fail(std::move(process).error());
+  tree.take_root(std::move(*process));
+  tree.gather();
+  if (tree.empty()) return fail(error_from(ESRCH, "hold a process that has just ended"));
+  return tree;
+}
+
 void StrangerTree::take_root(os::Process process) {
   const Pid pid = process.pid();
   const auto stat = os::read_stat(pid);
@@ -248,6 +258,17 @@ StrangerTree::Ended StrangerTree::end(std::chrono::milliseconds grace, const Own
   ended.count = members_.size() - ended.survivors.size();
   ended.took = os::now() - began;
   return ended;
+}
+
+Survivor survivor_of(const StrangerTree::Member& member) {
+  Survivor survivor;
+  survivor.pid = member.process.pid();
+  if (const auto stat = os::read_stat(survivor.pid)) {
+    survivor.name = stat->name;
+    survivor.state = static_cast<std::uint8_t>(stat->state);
+  }
+  survivor.wchan = os::read_wchan(survivor.pid);
+  return survivor;
 }
 
 std::string folder_of(Pid pid) {

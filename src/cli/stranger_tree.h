@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "domain/anchor_state.h"
 #include "domain/stranger.h"
 #include "os/process.h"
 #include "os/socket.h"
@@ -33,6 +34,9 @@ class StrangerTree {
 
   /// Those who hold @p address now. Errors: Errc::refused where somebody does who cannot be seen.
   static Result<StrangerTree> at(const os::TcpAddress& address);
+
+  /// Exactly @p id and what descends from it. Errors: ESRCH when it has ended.
+  static Result<StrangerTree> of(const ProcessId& id);
 
   bool empty() const { return members_.empty(); }
   /// Parents before children.
@@ -92,6 +96,9 @@ class StrangerTree {
   std::vector<Pid> sessions_;   ///< led by the first ones
   bool may_come_back_ = false;
 };
+
+/// One that did not end, as a receipt names it.
+Survivor survivor_of(const StrangerTree::Member& member);
 
 /// Log files and PID files of a process, as far as they can be read: regular files it has open for
 /// writing, and *.pid in its folder that hold its number. At most @p most.

@@ -4,22 +4,18 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <boost/json.hpp>
-#include <climits>
 #include <cstdio>
 #include <iostream>
-#include <map>
-#include <sstream>
 
 #include "base/utf8.h"
+#include "cli/owners.h"
 #include "cli/receipt.h"
 #include "cli/stranger_tree.h"
 #include "cli/terminal.h"
 #include "cli/user_name.h"
 #include "cli/warden_client.h"
 #include "config/config.h"
-#include "control/observe.h"
 #include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/proc_fs.h"
@@ -35,52 +31,6 @@ constexpr auto kStaysFree = std::chrono::seconds(1);
 constexpr int kAskAgainMs = 20;
 constexpr std::size_t kMostFiles = 8;
 constexpr std::size_t kMostShown = 20;
-
-// Whose a process is, if it is one of gpuward's: of this install by its records, of another one by
-// the anchor above it.
-class Owners {
- public:
-  explicit Owners(const control::Home& home) {
-    const auto folders = control::list_anchors(home);
-    if (!folders) return;
-    for (const auto& folder : *folders) {
-      const auto record = control::read_record(folder);
-      if (!record) continue;
-      for (const auto pid : control::tree_pids(folder, record->state))
-        services_[static_cast<pid_t>(pid)] = folder.service;
-    }
-  }
-
-  bool runs(const std::string& service) const {
-    return std::ranges::any_of(services_, [&](const auto& item) { return item.second == service; });
-  }
-
-  std::string of(Pid pid) const {
-    const auto at = services_.find(pid.number);
-    if (at != services_.end()) return "service '" + at->second + "' of gpuward";
-    if (program(pid).starts_with("gpuward")) return "gpuward itself";
-    for (int steps = 0; pid.number > 1 && steps < 1000; ++steps) {
-      if (program(pid) == "gpuward-anchor")
-        return "another gpuward, by its anchor, pid " + std::to_string(pid.number);
-      const auto stat = os::read_stat(pid);
-      if (!stat) break;
-      pid = stat->parent;
-    }
-    return {};
-  }
-
- private:
-  static std::string program(Pid pid) {
-    std::array<char, PATH_MAX> text;
-    const ssize_t n = ::readlink(("/proc/" + std::to_string(pid.number) + "/exe").c_str(),
-                                 text.data(), text.size());
-    std::string path(text.data(), n > 0 ? static_cast<std::size_t>(n) : 0);
-    if (path.ends_with(" (deleted)")) path.resize(path.size() - 10);
-    return path.substr(path.rfind('/') + 1);
-  }
-
-  std::map<pid_t, std::string> services_;
-};
 
 // One address of one service, and who holds it.
 struct Case {
@@ -172,13 +122,6 @@ json::object json_of(const Receipt& receipt, bool port_free) {
           {"port_free", port_free},
           {"forced", receipt.forced},
           {"duration_seconds", std::chrono::duration<double>(receipt.duration).count()}};
-}
-
-config::Parsed read_configuration(const control::Home& home) {
-  std::vector<std::filesystem::path> files;
-  std::istringstream text(os::read_file(home.chosen_files()).value_or(""));
-  for (std::string line; std::getline(text, line);) files.emplace_back(line);
-  return files.empty() ? config::load_folder(home.etc) : config::load_files(files);
 }
 
 // What stands in the files must be what the warden will start, or the wrong port would be cleared.
@@ -309,14 +252,7 @@ void end(Case& item, const Owners& owners) {
   receipt.duration = std::chrono::duration_cast<std::chrono::microseconds>(ended.took);
   for (const auto* member : ended.survivors) {
     if (!member->spared.empty()) item.spared.push_back(member->spared);
-    Survivor survivor;
-    survivor.pid = member->process.pid();
-    if (const auto stat = os::read_stat(survivor.pid)) {
-      survivor.name = stat->name;
-      survivor.state = static_cast<std::uint8_t>(stat->state);
-    }
-    survivor.wchan = os::read_wchan(survivor.pid);
-    receipt.survivors.push_back(survivor);
+    receipt.survivors.push_back(survivor_of(*member));
   }
   if (is_free_and_stays(*address, item.tree.may_come_back())) {
     receipt.ports_freed.push_back(address->port());

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "domain/holder.h"
+
+namespace gpuward {
+
+/// What a person wants `gpuward reap` to end; both empty: all that may go without being named.
+struct ReapOrder {
+  std::vector<std::string> services;
+  std::vector<Pid> pids;
+  bool names_any() const { return !services.empty() || !pids.empty(); }
+};
+
+/// One process, on all cards together, and what becomes of it.
+struct ReapItem {
+  HolderReport holder;  ///< `memory` is the sum
+  bool named = false;   ///< by pid or by service
+  bool ends = false;
+  std::string why;  ///< it is ended, or is not: "left over", "only where you name it: ..."
+};
+
+/// The list that `reap` shows and acts on, the same with --dry-run. An ORPHAN goes by itself, an
+/// IDLE_HOLDER only by name, a STRANGER only where @p by_rule says so, anybody else never. Who is
+/// not to be ended by anybody (HolderReport::refused) stays. Pure.
+std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const ReapOrder& order,
+                             const std::function<bool(const HolderReport&)>& by_rule);
+
+}  // namespace gpuward
