@@ -11,6 +11,7 @@
 #include <map>
 
 #include "base/utf8.h"
+#include "cli/card_curve.h"
 #include "cli/cards.h"
 #include "cli/follow.h"
 #include "cli/incidents.h"
@@ -69,7 +70,24 @@ void print_tree(const ReplicaReport& replica) {
   }
 }
 
-void print_status(const StatusReport& report, bool detailed) {
+void print_cards(const StatusReport& report, const CardCurves* curves) {
+  for (const auto& device : report.gpu.devices) {
+    std::printf("%s%s\n", card_line(device, os::now()).c_str(),
+                mark_text(report.cards, device.uuid).c_str());
+    if (curves != nullptr)
+      std::printf("  |%s| the last minute\n", paint(Tone::good, curves->of(device.uuid)).c_str());
+  }
+  for (const auto& mark : report.cards)
+    if (mark.quarantined)
+      std::printf("%s\n",
+                  paint(Tone::bad, "advice: " + advice_for(mark.remedy, mark.index)).c_str());
+  const auto note = describe(report.gpu.sight, report.gpu.detail);
+  if (!note.empty()) std::printf("GPU: %s\n", note.c_str());
+  print_incidents(report);
+}
+
+// @p curves: how busy the cards were before; null for a single look.
+void print_status(const StatusReport& report, bool detailed, const CardCurves* curves) {
   if (report.warden)
     std::printf("warden: pid %d, version %s, up %s\n", report.warden->pid.number,
                 report.warden->version.c_str(),
@@ -80,17 +98,7 @@ void print_status(const StatusReport& report, bool detailed) {
     std::printf(
         "%s\n",
         paint(Tone::bad, "the ledger cannot be written: " + report.warden->ledger_trouble).c_str());
-  for (const auto& device : report.gpu.devices)
-    std::printf("GPU %u: %s, %s of %s used%s\n", device.index, device.name.c_str(),
-                to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str(),
-                mark_text(report.cards, device.uuid).c_str());
-  for (const auto& mark : report.cards)
-    if (mark.quarantined)
-      std::printf("%s\n",
-                  paint(Tone::bad, "advice: " + advice_for(mark.remedy, mark.index)).c_str());
-  const auto note = describe(report.gpu.sight, report.gpu.detail);
-  if (!note.empty()) std::printf("GPU: %s\n", note.c_str());
-  print_incidents(report);
+  print_cards(report, curves);
   if (report.services.empty()) {
     std::printf("no services\n%s\n",
                 paint(Tone::faint, "next: gpuward run -- COMMAND, or gpuward up").c_str());
@@ -166,14 +174,15 @@ Result<StatusReport> look(const control::Home& home, const std::vector<std::stri
 
 namespace {
 
-int print_look(const control::Home& home, const StatusOptions& options) {
+int print_look(const control::Home& home, const StatusOptions& options, CardCurves* curves) {
   const bool brief = !options.json && options.services.empty();  // a table without trees
   const auto report = look(home, options.services, brief);
   if (!report) return complain(report.error());
+  if (curves != nullptr) curves->add(report->gpu);
   if (options.json)
     std::fputs(status_json(*report, os::now()).c_str(), stdout);
   else if (options.services.empty() || !report->services.empty())
-    print_status(*report, !options.services.empty());
+    print_status(*report, !options.services.empty(), curves);
   return complain_about_missing(*report, options.services);
 }
 
@@ -187,10 +196,11 @@ int watch(const control::Home& home, const StatusOptions& options) {
   ::sigprocmask(SIG_BLOCK, &ends, nullptr);
   const auto asked_to_end = os::Fd::take(::signalfd(-1, &ends, SFD_CLOEXEC));
   if (!asked_to_end) return complain(last_error("wait for Ctrl-C"));
+  CardCurves curves;
   const bool redraw = !options.json && ::isatty(STDOUT_FILENO) == 1;
   for (bool first = true;; first = false) {
     std::fputs(redraw ? "\x1b[H\x1b[2J" : first || options.json ? "" : "\n", stdout);
-    const int code = print_look(home, options);
+    const int code = print_look(home, options, &curves);
     std::fflush(stdout);
     if (first && code != 0) return code;
     pollfd items[] = {{asked_to_end.get(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
@@ -205,7 +215,7 @@ int status(const StatusOptions& options) {
   int code = 0;
   const auto home = home_or_complain(&code);
   if (!home) return code;
-  return options.watch ? watch(*home, options) : print_look(*home, options);
+  return options.watch ? watch(*home, options) : print_look(*home, options, nullptr);
 }
 
 int logs(const LogsOptions& options) {

@@ -124,7 +124,7 @@ TEST_F(LoadFolder, ProblemsOfASharedEnvFileAreToldOnce) {
   EXPECT_EQ(shown(load_folder(root_ / "etc").problems),
             (Lines{"ROOT/etc/.env:1:1: no '=' on this line, expected NAME=VALUE",
                    "ROOT/etc/b.toml:1:1: unknown key 'zebra' at the top level, expected "
-                   "[service.NAME], [ledger] or [host]"}));
+                   "[service.NAME], [reap], [ledger] or [host]"}));
 }
 
 TEST_F(Machine, AServiceThatFitsHasNoProblem) {

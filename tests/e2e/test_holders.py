@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pytest
-from gpuward import BIN, ROOT, Gpuward, alive, end, wait_for
+from gpuward import BIN, Gpuward, alive, end, wait_for
 
 CLIENT = BIN.parent / "tests/helpers/sim_client"
 MIB = 1 << 20
@@ -180,11 +180,9 @@ def test_orphans_of_a_crash_of_everything_are_ended_and_their_bytes_proven(card)
         end(pid)
     wait_for(lambda: not card.anchors())
     assert rows(card, "ORPHAN") == [], "its main lives: it is a service that nobody leads"
-    # Their standard input must not end with main.
     children = [p["pid"] for p in service["tree"] if p["ppid"] == service["main_pid"]]
-    held = [os.open(f"/proc/{pid}/fd/0", os.O_WRONLY | os.O_NONBLOCK) for pid in []]
     for pid in children:
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)  # or they would end when main's end closes their standard input
     end(service["main_pid"])
     wait_for(lambda: len(rows(card, "ORPHAN")) == 2, why="they are orphans")
     other = stranger(card)
@@ -201,7 +199,6 @@ def test_orphans_of_a_crash_of_everything_are_ended_and_their_bytes_proven(card)
     assert receipt["gpu_bytes_returned"] >= 200 * MIB and receipt["survivors"] == []
     assert not any(alive(pid) for pid in children) and other.poll() is None
     assert rows(card, "ORPHAN") == []
-    assert not held
 
 
 def test_a_stranger_is_ended_by_an_explicit_rule_alone(card):
@@ -249,4 +246,23 @@ def test_act_needs_the_gateway(card):
     assert refused.returncode == 1 and "needs the gateway" in refused.stderr
     configure(card, more='reap = "report"', idle="off")
     assert card("check").returncode == 0
-    assert (ROOT / "docs/configuration.md").exists()
+
+
+def test_status_tells_each_card_and_draws_its_curve_while_it_watches(card):
+    configure(card)
+    assert card("up").returncode == 0
+    wait_for(lambda: rows(card, None), why="the warden sees it")
+    text = card("status").stdout
+    assert "GPU 0: Simulated" in text and " % busy" in text and "the last minute" not in text
+    watch = card.popen("status", "--watch")
+    curves = []
+    while len(curves) < 2:
+        line = watch.stdout.readline()
+        assert line, "it went on"
+        if "the last minute" in line:
+            curves.append(line.split("|")[1])
+    watch.send_signal(signal.SIGINT)
+    watch.communicate(timeout=10)
+    assert all(len(curve) == 60 for curve in curves)
+    assert len(curves[1].strip()) == len(curves[0].strip()) + 1
+    assert "\x1b" not in "".join(curves), "colour is for terminals"

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/units.h"
+#include "os/connections.h"
 #include "os/container.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
@@ -22,6 +23,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (const auto id = os::container_id_in(text); !id.empty())
     if (id.size() != 64 || !os::find_container(text, id)) std::abort();
+  os::Connections found;
+  os::parse_connections(text, 7860, 8, found);
+  if (found.list.size() > 8) std::abort();
+  for (const auto& one : found.list)
+    if (one.port != 7860) std::abort();
   if (auto bytes = parse_bytes(text); bytes && to_string(*bytes).empty()) std::abort();
   if (auto duration = parse_duration(text)) {
     // It is added to the clock and printed.

@@ -1,0 +1,113 @@
+#include "domain/reap.h"
+
+#include <gtest/gtest.h>
+#include <random>
+
+#include "domain/stranger_rule.h"
+
+namespace gpuward {
+namespace {
+
+using std::chrono::hours;
+
+HolderReport holder(pid_t pid, HolderVerdict verdict, const std::string& service = "") {
+  HolderReport one;
+  one.id = {Pid{pid}, 7};
+  one.gpu = "GPU-1";
+  one.memory = 1_GiB;
+  one.verdict = verdict;
+  one.service = service;
+  return one;
+}
+
+bool never(const HolderReport&) {
+  return false;
+}
+bool always(const HolderReport&) {
+  return true;
+}
+
+const std::vector<HolderReport> kAll = {
+    holder(1, HolderVerdict::orphan, "xray"), holder(2, HolderVerdict::idle_holder, "web"),
+    holder(3, HolderVerdict::stranger), holder(4, HolderVerdict::owned, "web"),
+    holder(5, HolderVerdict::cannot_see)};
+
+std::vector<pid_t> ended(const std::vector<ReapItem>& items) {
+  std::vector<pid_t> pids;
+  for (const auto& item : items)
+    if (item.ends) pids.push_back(item.holder.id.pid.number);
+  return pids;
+}
+using Pids = std::vector<pid_t>;
+
+TEST(Reap, UnnamedOnlyOrphansGoAndStrangersOfARule) {
+  EXPECT_EQ(ended(choose(kAll, {}, never)), Pids{1});
+  EXPECT_EQ(ended(choose(kAll, {}, always)), (Pids{1, 3}));
+}
+
+TEST(Reap, AnIdleHolderGoesByNameAlone) {
+  EXPECT_EQ(ended(choose(kAll, {.services = {}, .pids = {Pid{2}}}, always)), Pids{2});
+  EXPECT_EQ(ended(choose(kAll, {.services = {"web"}, .pids = {}}, always)), Pids{2});
+  EXPECT_EQ(choose(kAll, {}, never)[1].why, "only where you name it: gpuward reap 2");
+}
+
+TEST(Reap, AStrangerIsNotEndedByItsNumberAndNoRule) {
+  EXPECT_EQ(ended(choose(kAll, {.services = {}, .pids = {Pid{3}}}, never)), Pids{});
+}
+
+TEST(Reap, WhatRunsOrCannotBeSeenIsNeverEnded) {
+  const ReapOrder order{.services = {"web", "xray"}, .pids = {Pid{4}, Pid{5}}};
+  const auto items = choose(kAll, order, always);
+  EXPECT_EQ(ended(items), (Pids{1, 2}));
+  EXPECT_FALSE(items[4].named) << "its number may be an innocent's here";
+}
+
+// harm.md 1 and 8.
+TEST(Reap, WhatMustStayStaysWhoeverOrdersIt) {
+  auto all = kAll;
+  for (auto& one : all) one.refused = "it is a client of MPS";
+  EXPECT_EQ(ended(choose(all, {}, always)), Pids{});
+  const ReapOrder order{.services = {"web", "xray"}, .pids = {Pid{1}, Pid{2}, Pid{3}}};
+  const auto items = choose(all, order, always);
+  EXPECT_EQ(ended(items), Pids{});
+  EXPECT_EQ(items[0].why, "it is a client of MPS");
+}
+
+TEST(Reap, OneProcessOnTwoCardsIsOneItem) {
+  auto second = holder(1, HolderVerdict::orphan, "xray");
+  second.gpu = "GPU-2";
+  second.refused = "it is a client of MPS";
+  const auto items = choose({holder(1, HolderVerdict::orphan, "xray"), second}, {}, never);
+  ASSERT_EQ(items.size(), 1U);
+  EXPECT_EQ(items[0].holder.memory, 2_GiB);
+  EXPECT_FALSE(items[0].ends) << "what holds on one card holds";
+}
+
+TEST(StrangerRule, EveryPartThatIsWrittenMustHold) {
+  auto one = holder(3, HolderVerdict::stranger);
+  one.command = "python -m jupyter lab";
+  one.uid = 1000;
+  one.idle_ms = hours(2) / std::chrono::milliseconds(1);
+  const std::string groups = "0::/user.slice/user-1000.slice/session-3.scope\n";
+  const auto hit = [&](const StrangerRule& rule) { return names(rule, one, "alice", groups); };
+  EXPECT_TRUE(hit({.user = "alice", .command = "*jupyter*", .cgroup = "/user.slice/*"}));
+  EXPECT_TRUE(hit({.user = "1000", .command = "*jupyter*", .cgroup = ""}));
+  EXPECT_FALSE(hit({.user = "bob", .command = "*jupyter*", .cgroup = ""}));
+  EXPECT_FALSE(hit({.user = "", .command = "*vllm*", .cgroup = ""}));
+  EXPECT_FALSE(hit({.user = "", .command = "", .cgroup = "/system.slice/*"}));
+  EXPECT_FALSE(hit({.user = "alice", .command = "", .cgroup = ""})) << "a user alone is no rule";
+  EXPECT_FALSE(hit({.user = "", .command = "*jupyter*", .cgroup = "", .idle = hours(3)}));
+  one.idle_ms.reset();
+  EXPECT_FALSE(hit({.user = "", .command = "*jupyter*", .cgroup = ""})) << "nobody has watched it";
+  EXPECT_TRUE(hit({.user = "", .command = "*jupyter*", .cgroup = "", .idle = hours(0)}));
+}
+
+TEST(StrangerRule, NamesStrangersAlone) {
+  const StrangerRule rule{.user = "", .command = "*", .cgroup = "", .idle = hours(0)};
+  for (const auto verdict : {HolderVerdict::cannot_see, HolderVerdict::owned, HolderVerdict::orphan,
+                             HolderVerdict::idle_holder})
+    EXPECT_FALSE(names(rule, holder(9, verdict), "", ""));
+}
+
+}  // namespace
+}  // namespace gpuward
