@@ -266,3 +266,40 @@ def test_status_tells_each_card_and_draws_its_curve_while_it_watches(card):
     assert all(len(curve) == 60 for curve in curves)
     assert len(curves[1].strip()) == len(curves[0].strip()) + 1
     assert "\x1b" not in "".join(curves), "colour is for terminals"
+
+
+def test_a_row_with_the_number_of_an_innocent_elsewhere_is_nobody(card):
+    """harm.md 4: in a PID namespace of our own the driver's numbers are another space's."""
+    innocent = subprocess.Popen(["sleep", "1000"])
+    card.strangers.append(innocent)
+    card.configure('[reap]\nstrangers = [{ command = "sleep *", idle = "0s" }]\n')
+    inside = Gpuward(card.home, prefix=("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"),
+                     **{k: card.env[k] for k in ("GPUSIM_STATE", "LD_LIBRARY_PATH", "GPUWARD_DEVICE_FILES")})
+    if inside("ps", "--json").returncode != 0:
+        pytest.skip("no PID namespace can be made here")
+    subprocess.run([BIN / "gpusim", "fault", "foreign-row", "--pid", str(innocent.pid), "--memory", "1GiB"],
+                   env=card.env, check=True, capture_output=True)
+    told = ps(inside)
+    if told["visible"] and told["processes"]:
+        row, = told["processes"]
+        assert row["verdict"] is None and row["command"] is None
+        assert next(iter(told["bytes"].values()))["unnamed"] == 1 << 30
+    for words in (("reap", "--yes"), ("reap", str(innocent.pid), "--yes")):
+        inside(*words)
+    assert innocent.poll() is None
+
+
+def test_a_client_of_mps_is_not_ended_whatever_a_rule_says(card):
+    """harm.md 8. The driver lists it under MPS."""
+    subprocess.run([BIN / "gpusim", "create", "--gpus", "1", "--memory", "8GiB", "--mps", "--force"], env=card.env,
+                   check=True, capture_output=True)
+    assert card("up").returncode == 0
+    client = stranger(card)
+    row = wait_for(lambda: rows(card, "STRANGER"), why="the warden sees it")[0]
+    assert row["pid"] == client.pid
+    card.configure('[reap]\nstrangers = [{ command = "*/sim_client hold *", idle = "0s" }]\n')
+    items = json.loads(card("reap", "--dry-run", "--json").stdout)["holders"]
+    if items[0]["would_end"]:
+        pytest.skip("this simulated driver lists clients of MPS as any other")
+    assert "MPS" in items[0]["why"]
+    assert card("reap", str(client.pid), "--yes").returncode == 1 and client.poll() is None
