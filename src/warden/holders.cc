@@ -17,10 +17,16 @@ control::KnownTree known(const Fleet::Member& member) {
   control::KnownTree tree;
   tree.folder = member.folder;
   tree.state = member.state;
-  tree.led = member.alive;
-  // A tree that is led has just been walked for its proof of memory.
-  const bool walked = member.alive && !is_over(member.state.phase);
-  tree.pids = walked ? member.pids : control::tree_pids(member.folder, member.state);
+  // One whose anchor has just died is about to be led again, unless that was tried in vain: `reap`
+  // would stop a service that is being revived.
+  tree.led = member.alive || member.trouble.empty();
+  // A tree that is led has just been walked for its proof of memory; one that is proven gone need
+  // not be.
+  const bool over = is_over(member.state.phase);
+  if (member.alive && !over)
+    tree.pids = member.pids;
+  else if (!over || !member.state.receipt.survivors.empty() || member.state.receipt.only_seen)
+    tree.pids = control::tree_pids(member.folder, member.state);
   tree.tells_ready = member.plan.ready.kind != ReadyKind::started;
   tree.port = client_port(member.plan);
   if (member.model) tree.idle_limit = member.model->idle_holder;
