@@ -152,10 +152,14 @@ def test_what_a_job_left_behind_is_told_and_ended_by_hand_alone(card):
     assert receipt["memory_proof"] == "returned" and receipt["gpu_bytes_returned"] >= 100 * MIB
     assert not alive(left) and alive(early)
     assert card.service("engine")["verdict"] == "HEALTHY"
-    seen = [json.loads(line) for line in card("events", "--json").stdout.splitlines()]
-    intent = next(e for e in seen if e["event"] == "reap-ordered")
+    def told():
+        return [json.loads(line) for line in card("events", "--json").stdout.splitlines()]
+
+    intent = next(e for e in told() if e["event"] == "reap-ordered")
     assert intent["service"] == "engine" and str(left) in intent["evidence"]
-    assert next(e for e in seen if e["of"] == intent["number"])["outcome"].startswith("exit 0: ended 1")
+    # The intent was on the disk before the act; the outcome is written soon after it.
+    outcome = wait_for(lambda: next((e for e in told() if e["of"] == intent["number"]), None), why="the outcome is noted")
+    assert outcome["outcome"].startswith("exit 0: ended 1")
 
 
 def test_the_start_up_body_cannot_be_reaped_by_hand(card):
