@@ -169,7 +169,8 @@ int end_process(const control::Home& home, const HolderLook& look, const ReapIte
   std::chrono::milliseconds grace = kStrangersGrace;
   if (ours)
     if (const auto record = control::read_record(folder)) grace = record->plan.grace;
-  Receipt receipt = receipt_of(tree->end(grace));
+  const auto owner_of = [&](Pid pid) { return ours ? std::string() : owners.of(pid); };
+  Receipt receipt = receipt_of(tree->end(grace, owner_of));
   const std::string name = ours ? item.holder.service : "stranger";
   int code = receipt.survivors.empty() ? settle(witness, name, receipt) : kNotProven;
   if (!receipt.survivors.empty()) print_survivors(name, receipt);

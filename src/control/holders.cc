@@ -317,8 +317,8 @@ HolderReport HolderSurvey::report_on(const GpuSnapshot& snapshot, const GpuDevic
   HolderReport report;
   report.id = id_of(row);
   report.gpu = device.uuid;
-  report.memory = row.memory;
-  report.sm_percent = row.sm_percent;
+  report.memory = row.memory.maybe();
+  report.sm_percent = row.sm_percent.maybe();
   report.kind = row.kind;
   HolderFacts facts;
   const KnownTree* tree = nullptr;
