@@ -26,8 +26,4 @@ class CardCurves {
   std::map<std::string, std::deque<Column>> cards_;
 };
 
-/// "GPU 0: A100, 3.1 GiB of 40.0 GiB used, 41 % busy", with its state where that is not ok, and the
-/// age of what could not be read again.
-std::string card_line(const GpuDevice& device, Instant now);
-
 }  // namespace gpuward::cli

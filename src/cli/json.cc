@@ -103,15 +103,17 @@ void add_mark(json::object& card, const CardMark& mark) {
 }
 
 json::object device_json(const GpuDevice& device, const std::vector<CardMark>& marks, Instant now) {
-  const auto age = now.time_since_epoch() - std::chrono::nanoseconds(device.read_ns);
+  const auto age = age_of(device, now.time_since_epoch() / std::chrono::nanoseconds(1));
   json::object card = {{"uuid", device.uuid},
                        {"name", device.name},
                        {"memory_total_bytes", device.memory_total.count},
                        {"memory_used_bytes", device.memory_used.count},
                        {"busy_percent", device.busy_percent ? json::value(*device.busy_percent)
                                                             : json::value(nullptr)},
-                       {"age_seconds", std::chrono::duration<double>(age).count()},
-                       {"state", to_string(device.state)}};
+                       {"age_seconds", age ? json::value(std::chrono::duration<double>(*age).count())
+                                           : json::value(nullptr)},
+                       {"state", to_string(device.state)},
+                       {"detail", or_null(device.detail)}};
   const auto mark = std::ranges::find(marks, device.uuid, &CardMark::uuid);
   add_mark(card, mark == marks.end() ? CardMark{} : *mark);
   return card;
@@ -134,6 +136,7 @@ std::string status_json(const StatusReport& report, Instant now) {
     gpus.push_back(std::move(card));
   }
   root["gpus"] = std::move(gpus);
+  root["restarts_blocked"] = or_null(restarts_blocked(report.gpu));
   root["gpus_note"] = or_null(describe(report.gpu.sight, report.gpu.detail));
   root["incidents_elsewhere"] = incidents_json(report, {});
   root["kernel_log"] = kernel_log_json(report);

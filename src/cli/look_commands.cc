@@ -13,6 +13,7 @@
 #include "base/utf8.h"
 #include "cli/card_curve.h"
 #include "cli/cards.h"
+#include "cli/device_line.h"
 #include "cli/follow.h"
 #include "cli/incidents.h"
 #include "cli/json.h"
@@ -72,7 +73,7 @@ void print_tree(const ReplicaReport& replica) {
 
 void print_cards(const StatusReport& report, const CardCurves* curves) {
   for (const auto& device : report.gpu.devices) {
-    std::printf("%s%s\n", card_line(device, os::now()).c_str(),
+    std::printf("%s%s\n", device_line(device).c_str(),
                 mark_text(report.cards, device.uuid).c_str());
     if (curves != nullptr)
       std::printf("  |%s| the last minute\n", paint(Tone::good, curves->of(device.uuid)).c_str());
@@ -98,6 +99,7 @@ void print_status(const StatusReport& report, bool detailed, const CardCurves* c
     std::printf(
         "%s\n",
         paint(Tone::bad, "the ledger cannot be written: " + report.warden->ledger_trouble).c_str());
+  print_blocked(report.gpu);
   print_cards(report, curves);
   if (report.services.empty()) {
     std::printf("no services\n%s\n",

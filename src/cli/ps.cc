@@ -8,6 +8,7 @@
 
 #include "base/utf8.h"
 #include "cli/cards.h"
+#include "cli/device_line.h"
 #include "cli/engine.h"
 #include "cli/holder_look.h"
 #include "cli/incidents.h"
@@ -218,13 +219,10 @@ void print_incidents(const HolderLook& look) {
 
 void print_table(const HolderLook& look, const std::vector<Row>& rows,
                  const std::vector<std::string>& phantom_seen, const std::vector<CardMark>& marks) {
+  print_blocked(look.gpu);
   for (std::size_t at = 0; at < look.gpu.devices.size(); ++at) {
     const GpuDevice& device = look.gpu.devices[at];
-    std::printf("GPU %u: %s, %s of %s used", device.index, device.name.c_str(),
-                to_string(device.memory_used).c_str(), to_string(device.memory_total).c_str());
-    if (device.busy_percent) std::printf(", %u %% busy", *device.busy_percent);
-    std::printf("%s%s\n", mark_text(marks, device.uuid).c_str(),
-                device.processes_visible ? "" : "; its processes cannot be seen from here");
+    std::printf("%s%s\n", device_line(device).c_str(), mark_text(marks, device.uuid).c_str());
     print_sum(look.cards[at]);
   }
   const auto note = describe(look.gpu.sight, look.gpu.detail);

@@ -74,7 +74,7 @@ GpuSnapshot look_at_gpus(Instant deadline) {
   return blind(late ? GpuSight::hung : GpuSight::failed, snapshot.error().message());
 }
 
-Result<ServingSentinel> serve_sentinel() {
+Result<ServingSentinel> serve_sentinel(const std::vector<std::string>& args) {
   auto program = os::sibling_program("gpuward-sentinel");
   if (!program) return fail(std::move(program).error());
   int ends[2];
@@ -85,6 +85,7 @@ Result<ServingSentinel> serve_sentinel() {
   os::ProgramPlan plan;
   plan.path = *program;
   plan.args = {"--serve"};
+  plan.args.insert(plan.args.end(), args.begin(), args.end());
   plan.handed = &theirs;
   plan.parent_death_signal = SIGKILL;
   auto process = os::start_program(plan);

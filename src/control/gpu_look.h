@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "base/units.h"
 #include "control/channel.h"
 #include "domain/gpu.h"
@@ -20,7 +23,8 @@ struct ServingSentinel {
   os::Process process;
   os::Fd socket;
 };
-Result<ServingSentinel> serve_sentinel();
+/// @p args: further ones, as "--skip"
+Result<ServingSentinel> serve_sentinel(const std::vector<std::string>& args = {});
 
 /// Looks at the cards again and again, at the price of one look each: for measurements. Owns its
 /// sentinel. For programs that may wait.

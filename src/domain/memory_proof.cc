@@ -6,8 +6,14 @@ namespace gpuward {
 namespace {
 
 bool can_judge(const GpuSnapshot& snapshot) {
-  return snapshot.sight == GpuSight::visible && snapshot.pids_are_ours &&
-         std::ranges::all_of(snapshot.devices, &GpuDevice::processes_visible);
+  return snapshot.sight == GpuSight::visible && snapshot.pids_are_ours;
+}
+
+/// Was the card read, so that its list says who holds it? One that hangs is not waited for where
+/// the tree was never seen on it: a call that would give it memory there would hang as well.
+bool is_blind_spot(const GpuDevice& device, bool held) {
+  if (device.processes_visible) return false;
+  return held || device.state != GpuState::suspect;
 }
 
 bool has_ended(const GpuProcess& row) {
@@ -23,13 +29,17 @@ std::uint64_t unexplained_bytes(const GpuDevice& device) {
 }
 
 void MemoryWitness::see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids) {
-  if (!can_judge(snapshot)) return;
+  const auto blinds = [this](const GpuDevice& device) {
+    return is_blind_spot(device, unexplained_.contains(device.uuid));
+  };
+  if (!can_judge(snapshot) || std::ranges::any_of(snapshot.devices, blinds)) return;
   blind_ = false;
   pids_.insert(pids.begin(), pids.end());
   held_ = Bytes{};
   held_by_.clear();
   dead_.clear();
   for (const auto& device : snapshot.devices) {
+    if (!device.processes_visible) continue;
     bool here = unexplained_.contains(device.uuid);
     for (const auto& row : device.processes) {
       if (pids_.contains(row.pid)) {
@@ -51,8 +61,12 @@ void MemoryWitness::forget(std::uint32_t pid) {
 }
 
 MemoryWitness::Answer MemoryWitness::judge(const GpuSnapshot& after) const {
-  if (blind_ || !can_judge(after)) return {};
+  const auto blinds = [this](const GpuDevice& device) {
+    return is_blind_spot(device, unexplained_.contains(device.uuid));
+  };
+  if (blind_ || !can_judge(after) || std::ranges::any_of(after.devices, blinds)) return {};
   for (const auto& device : after.devices) {
+    if (!device.processes_visible) continue;
     for (const auto& row : device.processes)
       if (pids_.contains(row.pid) || (has_ended(row) && !dead_.contains(row.pid)))
         return {MemoryProof::held, {}};

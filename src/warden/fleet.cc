@@ -478,9 +478,17 @@ Result<void> Fleet::stop(const std::string& name) {
   return request(name, AnchorRequest::What::stop);
 }
 
+Result<void> Fleet::may_restart(const std::string& name) const {
+  const auto at = members_.find(name);
+  if (at == members_.end() || !at->second.alive || at->second.witness.held().count == 0) return {};
+  const std::string why = restarts_blocked(gpu_);
+  return why.empty() ? Result<void>{} : fail(Errc::refused, "restart '" + name + "': " + why);
+}
+
 Result<void> Fleet::restart(const std::string& name) {
   Member* member = find(name);
   if (member == nullptr) return fail(Errc::not_found, "restart '" + name + "': no such service");
+  GPUWARD_TRY(may_restart(name));
   if (!member->link) return start(name);
   member->told_to_stop = false;
   return request(name, AnchorRequest::What::restart);

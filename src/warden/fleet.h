@@ -117,7 +117,11 @@ class Fleet {
   /// the processor from each other, and none would answer in time.
   void start_soon(const std::string& name);
   Result<void> stop(const std::string& name);
+  /// Also refused by may_restart().
   Result<void> restart(const std::string& name);
+  /// Would it come back? A tree that holds GPU memory would not after the driver was changed
+  /// underneath: what runs goes on, and a new process finds no driver. Errc::refused says so.
+  Result<void> may_restart(const std::string& name) const;
 
   /// @p brief: without lists of processes.
   StatusReport report(const std::vector<std::string>& names, bool brief) const;

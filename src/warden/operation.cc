@@ -49,6 +49,7 @@ Result<void> Operation::order(Fleet& fleet, const std::string& name, const Fleet
 Result<void> Operation::order_start(Fleet& fleet, const std::string& name,
                                     const Fleet::Member& member) {
   const AnchorState& state = member.state;
+  if (restarts(name)) GPUWARD_TRY(fleet.may_restart(name));
   if (!member.alive) {
     orders_.erase(name);
     const bool unowned =

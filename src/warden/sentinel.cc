@@ -1,17 +1,26 @@
 #include "warden/sentinel.h"
 
-#include <boost/asio/write.hpp>
+#include <algorithm>
 #include <csignal>
 
-#include "control/gpu_look.h"
-#include "control/messages.h"
 #include "os/clock.h"
 
 namespace gpuward::warden {
 namespace {
+
 constexpr auto kLongestPause = std::chrono::milliseconds(60'000);
 constexpr auto kSilentAtMost = std::chrono::seconds(5);
-constexpr const char* kNotRunning = "gpuward-sentinel does not run";
+// A card that sleeps is given 5 s by the sentinel itself.
+constexpr auto kTrySilentAtMost = std::chrono::seconds(8);
+// What KILL ends is gone within milliseconds.
+constexpr auto kDies = std::chrono::seconds(1);
+
+std::string numbers(const std::vector<std::uint32_t>& cards) {
+  std::string text;
+  for (const auto card : cards) text += (text.empty() ? "" : ",") + std::to_string(card);
+  return text;
+}
+
 }  // namespace
 
 Sentinel::~Sentinel() {
@@ -25,57 +34,49 @@ void Sentinel::start(std::function<void(GpuSnapshot)> on_snapshot) {
 
 void Sentinel::stop() {
   on_snapshot_ = nullptr;
-  retry_.cancel();
-  soon_.cancel();
-  silence_.cancel();
-  if (link_) link_->close();
-  link_.reset();
-  if (process_) (void)process_.signal(SIGKILL);
-  process_ = os::Process();
+  for (auto* timer : {&retry_, &soon_, &chores_}) timer->cancel();
+  (void)main_.close();
+  (void)other_.close();
+  dying_.clear();
+}
+
+void Sentinel::bury(os::Process process) {
+  if (process && process.alive()) dying_.push_back({std::move(process), os::now()});
+}
+
+void Sentinel::sweep(Instant) {
+  std::erase_if(dying_, [](const Dying& one) { return !one.process.alive(); });
+}
+
+std::uint32_t Sentinel::unkillable(Instant now) const {
+  return static_cast<std::uint32_t>(std::ranges::count_if(dying_, [&](const Dying& one) {
+    return now - one.killed_at >= kDies && one.process.alive();
+  }));
 }
 
 void Sentinel::launch() {
-  auto serving = control::serve_sentinel();
-  auto link = serving ? Link::take(loop_, std::move(serving->socket), wire::kMaxLarge)
-                      : Result<std::shared_ptr<Link>>(fail(serving.error()));
-  if (!link) return launch_later(kNotRunning);
-  process_ = std::move(serving->process);
-  link_ = *link;
-  link_->start(
-      [this](const wire::Body& body) {
-        auto news = wire::decode<SnapshotNews>(body);
-        if (!news || !on_snapshot_) return;
-        pause_ = std::chrono::milliseconds(1000);
-        expect_news();
-        on_snapshot_(std::move(news->snapshot));
-      },
-      [this] {
-        link_.reset();
-        launch_later(kNotRunning);
-      });
-  expect_news();
+  sweep(os::now());
+  if (dying_.size() >= 2 * kMostUnkillable)
+    return launch_later("too many of gpuward-sentinel hang in the driver and cannot be ended");
+  std::vector<std::string> args;
+  if (const auto out = watch_.out(); !out.empty()) args = {"--skip", numbers(out)};
+  const auto opened = main_.open(
+      args, kSilentAtMost, [this](GpuSnapshot snapshot) { hear(std::move(snapshot)); },
+      [this](const char* why) { launch_later(why); });
+  if (!opened) launch_later("gpuward-sentinel does not run");
 }
 
-void Sentinel::expect_news() {
-  silence_.expires_after(kSilentAtMost);
-  silence_.async_wait([this](const boost::system::error_code& code) {
-    if (code || !link_) return;
-    link_->close();
-    link_.reset();
-    launch_later("gpuward-sentinel says nothing any more");
-  });
-}
-
-void Sentinel::launch_later(const char* why) {
+void Sentinel::hear(GpuSnapshot snapshot) {
   if (!on_snapshot_) return;
-  silence_.cancel();
-  if (process_) (void)process_.signal(SIGKILL);
-  process_ = os::Process();
-  GpuSnapshot blind;
-  blind.sight = GpuSight::failed;
-  blind.detail = why;
-  blind.taken_ns = os::now().time_since_epoch().count();
-  on_snapshot_(std::move(blind));
+  const auto out_before = watch_.out().size();
+  const bool hangs = watch_.see(std::move(snapshot), os::now());
+  if (!hangs) pause_ = std::chrono::milliseconds(1000);
+  tell();
+  if (!hangs || !on_snapshot_) return;
+  // It may come back by itself, but nobody knows when; the other cards cannot wait for it.
+  bury(main_.close());
+  do_chores_soon();
+  if (watch_.out().size() > out_before) return launch();
   retry_.expires_after(pause_);
   pause_ = std::min(pause_ * 2, kLongestPause);
   retry_.async_wait([this](const boost::system::error_code& code) {
@@ -83,11 +84,57 @@ void Sentinel::launch_later(const char* why) {
   });
 }
 
-void Sentinel::look_now() {
-  static const char ask = 'l';
-  if (!link_) return;
-  asio::async_write(link_->socket(), asio::buffer(&ask, 1),
-                    [link = link_](const boost::system::error_code&, std::size_t) {});
+void Sentinel::launch_later(const char* why) {
+  if (!on_snapshot_) return;
+  bury(main_.close());
+  watch_.lose_sight(why, os::now());
+  tell();
+  if (!on_snapshot_) return;
+  retry_.expires_after(pause_);
+  pause_ = std::min(pause_ * 2, kLongestPause);
+  retry_.async_wait([this](const boost::system::error_code& code) {
+    if (!code && on_snapshot_) launch();
+  });
+}
+
+void Sentinel::try_card(std::uint32_t card) {
+  watch_.begin_try(card);
+  const auto opened = other_.open(
+      {"--only", std::to_string(card)}, kTrySilentAtMost,
+      [this, card](GpuSnapshot seen) {
+        // Said while it goes on: no answer yet.
+        if (seen.sight != GpuSight::unknown) end_try(card, std::move(seen));
+      },
+      [this, card](const char*) { end_try(card, std::nullopt); });
+  if (!opened) end_try(card, std::nullopt);
+}
+
+void Sentinel::end_try(std::uint32_t card, const std::optional<GpuSnapshot>& seen) {
+  bury(other_.close());
+  if (watch_.end_try(card, seen, os::now())) {
+    bury(main_.close());
+    retry_.cancel();
+    launch();
+  }
+  do_chores_soon();
+}
+
+// While something hangs: who has died meanwhile, and which card may be tried.
+void Sentinel::do_chores_soon() {
+  chores_.expires_after(kDies);
+  chores_.async_wait([this](const boost::system::error_code& code) {
+    if (code || !on_snapshot_) return;
+    const Instant now = os::now();
+    sweep(now);
+    if (const auto card = watch_.due(now); card && dying_.size() < kMostUnkillable) try_card(*card);
+    if (!dying_.empty() || !watch_.out().empty()) do_chores_soon();
+  });
+}
+
+void Sentinel::tell() {
+  GpuSnapshot snapshot = watch_.merged();
+  snapshot.unkillable_sentinels = unkillable(os::now());
+  if (on_snapshot_) on_snapshot_(std::move(snapshot));
 }
 
 void Sentinel::look_in(Duration pause) {

@@ -69,6 +69,27 @@ TEST(MemoryWitness, BytesThatNoRowExplainsAreComparedCardByCard) {
   EXPECT_EQ(witness.judge(stranger).proof, MemoryProof::returned);
 }
 
+TEST(MemoryWitness, ACardThatHangsHidesOnlyWhatWasOnIt) {
+  const auto hangs = [](const char* uuid, std::vector<GpuProcess> rows) {
+    GpuDevice device = card(uuid, std::move(rows));
+    device.state = GpuState::suspect;
+    device.processes_visible = false;
+    return device;
+  };
+  MemoryWitness elsewhere;
+  elsewhere.see(look({card("A", {row(7, kGib)}), card("B", {row(9, kGib)})}), {7});
+  EXPECT_EQ(elsewhere.judge(look({card("A", {}), hangs("B", {row(9, kGib)})})).proof,
+            MemoryProof::returned);
+  EXPECT_EQ(elsewhere.judge(look({hangs("A", {}), card("B", {row(9, kGib)})})).proof,
+            MemoryProof::not_visible);
+  auto unreadable = hangs("B", {});
+  unreadable.state = GpuState::unreadable;
+  EXPECT_EQ(elsewhere.judge(look({card("A", {}), unreadable})).proof, MemoryProof::not_visible);
+  // What it holds elsewhere is still seen while one card hangs.
+  elsewhere.see(look({card("A", {row(7, kGib + kGib)}), hangs("B", {row(9, kGib)})}), {7});
+  EXPECT_EQ(elsewhere.held(), kGib + kGib);
+}
+
 TEST(MemoryWitness, WhoNeverHeldAnyOwesNone) {
   MemoryWitness witness;
   witness.see(look({card("A", {row(9, kGib)})}), {7});
