@@ -5,6 +5,7 @@
 #include "cli/terminal.h"
 
 namespace gpuward::cli {
+
 void CardCurves::add(const GpuSnapshot& snapshot) {
   for (const auto& device : snapshot.devices) cards_.try_emplace(device.uuid);
   for (auto& [uuid, columns] : cards_) {

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "os/connections.h"
 #include "os/container.h"
+#include "os/device_holders.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
 
@@ -16,6 +17,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   (void)os::parse_stat(text);
   (void)os::parse_storage_bytes(text);
+  if (const auto device = os::mapped_device(text, "/dev/nvidia");
+      !device.empty() && !device.starts_with("/dev/nvidia"))
+    std::abort();
   if (auto pid = os::parse_pid(text); pid && !*pid) std::abort();
   if (auto address = os::parse_tcp_address(text)) {
     if (address->port() == 0 || address->length == 0) std::abort();
