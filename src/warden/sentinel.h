@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "domain/gpu_watch.h"
+#include "domain/card_watch.h"
 #include "os/process.h"
 #include "warden/eye.h"
 
@@ -13,7 +13,7 @@ namespace gpuward::warden {
 
 /// The warden's eyes: a gpuward-sentinel of its own that looks at the cards once a second and
 /// whenever asked. It may hang or die without harm: it is started again with a growing pause, and
-/// without the card that it hung in (domain/gpu_watch.h). One that hangs so that KILL does not end
+/// without the card that it hung in (domain/card_watch.h). One that hangs so that KILL does not end
 /// it is remembered until it has ended; while too many are, no further one is sent to a card that
 /// hangs. Loop thread only.
 class Sentinel {
@@ -53,7 +53,7 @@ class Sentinel {
 
   asio::io_context& loop_;
   std::function<void(GpuSnapshot)> on_snapshot_;
-  GpuWatch watch_;
+  CardWatch watch_;
   Eye main_;
   Eye other_;  // looks at a suspect card alone
   asio::steady_timer retry_;

@@ -1,4 +1,4 @@
-#include "domain/gpu_watch.h"
+#include "domain/card_watch.h"
 
 #include <algorithm>
 
@@ -12,7 +12,7 @@ void blind(GpuDevice& device) {
 
 }  // namespace
 
-void GpuWatch::suspect(const GpuDevice& device, Instant now) {
+void CardWatch::suspect(const GpuDevice& device, Instant now) {
   if (suspects_.contains(device.index) || suspects_.size() == kMostSuspects) return;
   Suspect one;
   one.last = device;
@@ -28,7 +28,7 @@ void GpuWatch::suspect(const GpuDevice& device, Instant now) {
   suspects_[device.index] = std::move(one);
 }
 
-bool GpuWatch::see(GpuSnapshot snapshot, Instant now) {
+bool CardWatch::see(GpuSnapshot snapshot, Instant now) {
   const bool hangs = snapshot.sight == GpuSight::hung;
   const auto meant = static_cast<std::size_t>(
       std::ranges::count(snapshot.devices, GpuState::suspect, &GpuDevice::state));
@@ -46,7 +46,7 @@ bool GpuWatch::see(GpuSnapshot snapshot, Instant now) {
   return hangs;
 }
 
-void GpuWatch::lose_sight(std::string why, Instant now) {
+void CardWatch::lose_sight(std::string why, Instant now) {
   main_.sight = GpuSight::failed;
   main_.detail = std::move(why);
   main_.taken_ns = now.time_since_epoch() / std::chrono::nanoseconds(1);
@@ -55,13 +55,13 @@ void GpuWatch::lose_sight(std::string why, Instant now) {
   for (GpuDevice& device : main_.devices) blind(device);
 }
 
-std::vector<std::uint32_t> GpuWatch::out() const {
+std::vector<std::uint32_t> CardWatch::out() const {
   std::vector<std::uint32_t> cards;
   for (const auto& [index, suspect] : suspects_) cards.push_back(index);
   return cards;
 }
 
-std::optional<std::uint32_t> GpuWatch::due(Instant now) const {
+std::optional<std::uint32_t> CardWatch::due(Instant now) const {
   if (std::ranges::any_of(suspects_, [](const auto& one) { return one.second.tried; }))
     return std::nullopt;
   for (const auto& [index, suspect] : suspects_) {
@@ -70,7 +70,7 @@ std::optional<std::uint32_t> GpuWatch::due(Instant now) const {
   return std::nullopt;
 }
 
-Instant GpuWatch::next_due() const {
+Instant CardWatch::next_due() const {
   Instant next = Instant::max();
   for (const auto& [index, suspect] : suspects_) {
     if (suspect.tried) return Instant::max();
@@ -79,11 +79,11 @@ Instant GpuWatch::next_due() const {
   return next;
 }
 
-void GpuWatch::begin_try(std::uint32_t card) {
+void CardWatch::begin_try(std::uint32_t card) {
   if (const auto at = suspects_.find(card); at != suspects_.end()) at->second.tried = true;
 }
 
-bool GpuWatch::end_try(std::uint32_t card, const std::optional<GpuSnapshot>& seen, Instant now) {
+bool CardWatch::end_try(std::uint32_t card, const std::optional<GpuSnapshot>& seen, Instant now) {
   const auto at = suspects_.find(card);
   if (at == suspects_.end()) return false;
   // A card that answers that it is lost does answer: that is no reason to leave it out.
@@ -104,7 +104,7 @@ bool GpuWatch::end_try(std::uint32_t card, const std::optional<GpuSnapshot>& see
   return false;
 }
 
-GpuSnapshot GpuWatch::merged() const {
+GpuSnapshot CardWatch::merged() const {
   GpuSnapshot snapshot = main_;
   if (suspects_.empty()) return snapshot;
   const bool others = !snapshot.devices.empty();

@@ -1,4 +1,4 @@
-#include "domain/gpu_watch.h"
+#include "domain/card_watch.h"
 
 #include <gtest/gtest.h>
 
@@ -33,8 +33,8 @@ GpuSnapshot hang_in(std::uint32_t suspect, std::uint32_t cards) {
   return snapshot;
 }
 
-TEST(GpuWatch, PassesOnWhatAllCardsSay) {
-  GpuWatch watch;
+TEST(CardWatch, PassesOnWhatAllCardsSay) {
+  CardWatch watch;
   EXPECT_FALSE(watch.see(look(GpuSight::visible, {card(0), card(1)}), kStart));
   EXPECT_EQ(watch.merged().devices.size(), 2U);
   EXPECT_EQ(watch.merged().sight, GpuSight::visible);
@@ -43,8 +43,8 @@ TEST(GpuWatch, PassesOnWhatAllCardsSay) {
   EXPECT_EQ(watch.next_due(), Instant::max());
 }
 
-TEST(GpuWatch, LeavesOutTheCardThatHangsAndKeepsItsNumbers) {
-  GpuWatch watch;
+TEST(CardWatch, LeavesOutTheCardThatHangsAndKeepsItsNumbers) {
+  CardWatch watch;
   (void)watch.see(look(GpuSight::visible, {card(0), card(1), card(2)}), kStart);
   EXPECT_TRUE(watch.see(hang_in(1, 3), kStart));
   EXPECT_EQ(watch.out(), std::vector<std::uint32_t>{1});
@@ -59,8 +59,8 @@ TEST(GpuWatch, LeavesOutTheCardThatHangsAndKeepsItsNumbers) {
   EXPECT_TRUE(merged.devices[2].processes_visible);
 }
 
-TEST(GpuWatch, AFreshSentinelThatHangsAtOnceDoesNotForgetTheNumbers) {
-  GpuWatch watch;
+TEST(CardWatch, AFreshSentinelThatHangsAtOnceDoesNotForgetTheNumbers) {
+  CardWatch watch;
   (void)watch.see(look(GpuSight::visible, {card(0), card(1)}), kStart);
   auto first = look(GpuSight::hung, {card(1, GpuState::suspect, 0)});
   first.devices[0].name.clear();
@@ -69,27 +69,27 @@ TEST(GpuWatch, AFreshSentinelThatHangsAtOnceDoesNotForgetTheNumbers) {
   EXPECT_EQ(watch.merged().devices[0].read_ns, 5);
 }
 
-TEST(GpuWatch, TheOnlyCardThatHangsIsAHungSight) {
-  GpuWatch watch;
+TEST(CardWatch, TheOnlyCardThatHangsIsAHungSight) {
+  CardWatch watch;
   EXPECT_TRUE(watch.see(hang_in(0, 1), kStart));
   EXPECT_FALSE(watch.see(look(GpuSight::visible, {}), kStart));
   EXPECT_EQ(watch.merged().sight, GpuSight::hung);
   EXPECT_EQ(watch.merged().devices.size(), 1U);
 }
 
-TEST(GpuWatch, ACallAboutNoCardLeavesNoneOut) {
-  GpuWatch watch;
+TEST(CardWatch, ACallAboutNoCardLeavesNoneOut) {
+  CardWatch watch;
   EXPECT_TRUE(watch.see(
       look(GpuSight::hung, {card(0, GpuState::suspect), card(1, GpuState::suspect)}), kStart));
   EXPECT_TRUE(watch.out().empty());
   EXPECT_EQ(watch.merged().devices[0].state, GpuState::suspect);
 }
 
-TEST(GpuWatch, TriesASuspectAgainAtGrowingPausesUpToALongestOne) {
-  GpuWatch watch;
+TEST(CardWatch, TriesASuspectAgainAtGrowingPausesUpToALongestOne) {
+  CardWatch watch;
   (void)watch.see(hang_in(1, 2), kStart);
   Instant now = kStart;
-  auto pause = GpuWatch::kFirstPause;
+  auto pause = CardWatch::kFirstPause;
   for (int n = 0; n < 12; ++n) {
     EXPECT_EQ(watch.due(now + pause - 1ns), std::nullopt);
     EXPECT_EQ(watch.next_due(), now + pause);
@@ -100,13 +100,13 @@ TEST(GpuWatch, TriesASuspectAgainAtGrowingPausesUpToALongestOne) {
     const auto seen = n % 2 == 0 ? std::optional<GpuSnapshot>()
                                  : look(GpuSight::hung, {card(1, GpuState::suspect)});
     EXPECT_FALSE(watch.end_try(1, seen, now));
-    pause = std::min(pause * 2, GpuWatch::kLongestPause);
+    pause = std::min(pause * 2, CardWatch::kLongestPause);
   }
-  EXPECT_EQ(pause, GpuWatch::kLongestPause);
+  EXPECT_EQ(pause, CardWatch::kLongestPause);
 }
 
-TEST(GpuWatch, ACardThatAnswersIsWellEvenIfItSaysThatItIsLost) {
-  GpuWatch watch;
+TEST(CardWatch, ACardThatAnswersIsWellEvenIfItSaysThatItIsLost) {
+  CardWatch watch;
   (void)watch.see(hang_in(0, 2), kStart);
   (void)watch.see(look(GpuSight::visible, {card(1)}), kStart);
   watch.begin_try(0);
@@ -117,8 +117,8 @@ TEST(GpuWatch, ACardThatAnswersIsWellEvenIfItSaysThatItIsLost) {
   EXPECT_EQ(merged.devices[0].state, GpuState::lost) << "shown before the next look at all";
 }
 
-TEST(GpuWatch, WhatWasSeenLastGetsOldWithTheSentinel) {
-  GpuWatch watch;
+TEST(CardWatch, WhatWasSeenLastGetsOldWithTheSentinel) {
+  CardWatch watch;
   auto seen = look(GpuSight::visible, {card(0)});
   seen.events.emplace_back();
   (void)watch.see(seen, kStart);

@@ -21,7 +21,7 @@ namespace gpuward {
 /// kept, a try is due at `retry_at`); tried (a sentinel of its own looks at it). A try that ends
 /// well makes it well and lets the main sentinel be started anew; one that does not makes it a
 /// suspect again, for twice as long.
-class GpuWatch {
+class CardWatch {
  public:
   static constexpr std::chrono::seconds kFirstPause{5};
   static constexpr std::chrono::seconds kLongestPause{300};
