@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "control/messages.h"
+#include "domain/card_watch.h"
 #include "os/clock.h"
 #include "os/spawn.h"
 
@@ -51,9 +52,15 @@ void dismiss(const os::Process& sentinel) {
   ::waitpid(sentinel.pid().number, nullptr, WNOHANG);
 }
 
-}  // namespace
+/// "--skip 0,3"; nothing when @p out is empty.
+void leave_out(const std::vector<std::uint32_t>& out, std::vector<std::string>& args) {
+  if (out.empty()) return;
+  std::string numbers;
+  for (const auto card : out) numbers += (numbers.empty() ? "" : ",") + std::to_string(card);
+  args.insert(args.end(), {"--skip", std::move(numbers)});
+}
 
-GpuSnapshot look_at_gpus(Instant deadline) {
+GpuSnapshot look_once(const std::vector<std::uint32_t>& out, Instant deadline) {
   auto program = os::sibling_program("gpuward-sentinel");
   if (!program) return blind(GpuSight::failed, program.error().message());
   auto pipe = os::make_pipe();
@@ -61,6 +68,7 @@ GpuSnapshot look_at_gpus(Instant deadline) {
   os::ProgramPlan plan;
   plan.path = *program;
   plan.args = {"--wire", "--once"};
+  leave_out(out, plan.args);
   plan.out = pipe->write.get();
   plan.parent_death_signal = SIGKILL;
   auto sentinel = os::start_program(plan);
@@ -72,6 +80,18 @@ GpuSnapshot look_at_gpus(Instant deadline) {
   if (snapshot) return *snapshot;
   const bool late = snapshot.error().code == make_error_code(Errc::timed_out);
   return blind(late ? GpuSight::hung : GpuSight::failed, snapshot.error().message());
+}
+
+}  // namespace
+
+GpuSnapshot look_at_gpus(Instant deadline) {
+  CardWatch watch;
+  for (;;) {
+    const auto out = watch.out();
+    const bool hangs = watch.see(look_once(out, deadline), os::now());
+    // Once more without the card that hung; where it was none, or there is no time, that is all.
+    if (!hangs || watch.out().size() == out.size() || os::now() >= deadline) return watch.merged();
+  }
 }
 
 Result<ServingSentinel> serve_sentinel(const std::vector<std::string>& args) {

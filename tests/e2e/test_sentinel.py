@@ -321,8 +321,11 @@ def test_the_warden_sees_a_hung_card_within_two_seconds_and_the_others_all_the_w
     status = ward.status()
     assert status["gpus_note"] is None, "the cards as a whole are visible"
     assert "nvmlDeviceGetMemoryInfo_v2 of GPU 1" in status["gpus"][1]["detail"]
-    shown = ward("ps").stdout
+    shown = ward("status").stdout
     assert "GPU 1: Simulated H200" in shown and "SUSPECT" in shown and " old" in shown
+    by_itself = ward("ps").stdout  # a look of its own, which hangs first and leaves the card out then
+    assert "GPU 0: Simulated H200, 0 B of 141 GiB" in by_itself and "GPU 1: " in by_itself
+    assert "SUSPECT: nvmlDeviceGetMemoryInfo_v2 of GPU 1 after" in by_itself
     cards.gpusim("heal")
     wait_for(lambda: states(ward) == ["ok", "ok"], within=40, why="it is tried again and is well")
 
