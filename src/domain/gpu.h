@@ -237,8 +237,9 @@ struct GpuDevice {
 };
 
 /// Bounds of a snapshot: one with 64 cards and 2,000 processes is far below wire::kMaxLarge.
-inline constexpr std::size_t kMostRows = 4096;  // of a card
-inline constexpr std::size_t kMostEnded = 32;   // of a card
+inline constexpr std::size_t kMostRows = 4096;         // of a card
+inline constexpr std::size_t kMostRowsOfAll = 32'768;  // of all cards: some 200 bytes each
+inline constexpr std::size_t kMostEnded = 32;          // of a card
 inline constexpr std::size_t kMostInstances = 64;
 inline constexpr std::size_t kMostEvents = 64;
 

@@ -189,11 +189,12 @@ void Card::read_processes(const Look& look, const Caller& caller, GpuDevice& dev
       device.processes_answer = Answer::failed;
       continue;
     }
-    if (device.processes.size() == kMostRows) {
+    if (device.processes.size() == kMostRows || look.rows_left == 0) {
       ++device.rows_cut;
       device.processes_visible = false;
       continue;
     }
+    --look.rows_left;
     GpuProcess process;
     process.pid = row.pid;
     const auto memory = memory_of(row);

@@ -21,6 +21,7 @@ struct Look {
   const PidSpace& pids;
   Pairer& pairer;
   const std::string& sysfs;
+  std::size_t& rows_left;   ///< that the snapshot still has room for
   bool everything = false;  ///< also what is not due yet
 };
 

@@ -153,7 +153,8 @@ GpuSnapshot Nvml::look(bool everything) {
     return snapshot;
   }
   if (!find_cards(snapshot)) return snapshot;
-  const Look look{library_, mark_, pids_, pairer_, options_.sysfs, everything};
+  std::size_t rows_left = kMostRowsOfAll;
+  const Look look{library_, mark_, pids_, pairer_, options_.sysfs, rows_left, everything};
   for (Card& card : cards_) {
     if (options_.wants(card.device().index)) card.look(look);
   }

@@ -41,6 +41,7 @@ void ask_mode(const Caller& caller, Reading<bool>& into, Call call) {
 }
 
 void read_remapped_rows(const Caller& caller, GpuErrors& errors) {
+  if (!caller.library.remapped_rows) return;  // older drivers: as fields
   if (errors.rows_remapped_corrected.answer == Answer::not_supported) return;
   std::uint32_t corrected = 0;
   std::uint32_t uncorrected = 0;
@@ -148,7 +149,7 @@ void read_errors(const Caller& caller, GpuErrors& errors) {
     batch.want(abi::kRetiredDouble, both);
   }
   batch.want(abi::kRetiredPending, errors.retirement_pending);
-  if (!errors.rows_remapped_corrected) {
+  if (!caller.library.remapped_rows) {
     batch.want(abi::kRemappedCorrected, errors.rows_remapped_corrected);
     batch.want(abi::kRemappedUncorrected, errors.rows_remapped_uncorrected);
     batch.want(abi::kRemapPending, errors.remap_pending);

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <gtest/gtest.h>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "control/channel.h"
 #include "control/messages.h"
+#include "domain/gpu_readings.h"
 
 namespace gpuward {
 namespace {
@@ -255,6 +257,34 @@ TEST(Wire, AbsentAndZeroAreTwoThings) {
   EXPECT_EQ(back->status->gpu.devices[0].busy_percent, 0U);
   ASSERT_EQ(back->status->services.size(), 1U);
   EXPECT_FALSE(back->status->services[0].memory_proof);
+}
+
+TEST(Wire, ASnapshotOfTheLargestMachinesStaysFarBelowItsLimit) {
+  constexpr std::uint32_t kNumber = ~std::uint32_t{0};
+  constexpr std::int64_t kTime = std::int64_t{1} << 62;
+  GpuProcess row;
+  row.pid = kNumber, row.start_ticks = ~std::uint64_t{0}, row.kind = 2;
+  row.memory = {Bytes{~std::uint64_t{0}}, kTime};
+  row.sm_percent = row.memory_percent = {kNumber, kTime};
+  row.pairing = Pairing::foreign;
+  row.gpu_instance = row.compute_instance = kNumber;
+  SnapshotNews news;
+  news.snapshot.devices.resize(64);
+  for (auto& device : news.snapshot.devices) {
+    for_each_reading(device, [&](const char*, auto& reading) {
+      reading = {std::numeric_limits<std::remove_cvref_t<decltype(reading.value)>>::max(), kTime};
+    });
+    device.name = device.uuid = device.detail = std::string(200, 'x');
+    device.place.neighbours.resize(63, {kNumber, GpuDistance::system});
+    device.ended.resize(kMostEnded);
+    device.instances.resize(kMostInstances);
+    device.processes.resize(kMostRowsOfAll / 64, row);
+  }
+  news.snapshot.events.resize(kMostEvents);
+  std::vector<std::byte> buffer(wire::kMaxLarge);
+  const auto frame = wire::encode(news, buffer);
+  ASSERT_TRUE(frame) << "the bounds of domain/gpu.h are too wide for a frame";
+  EXPECT_LT(frame->size(), wire::kMaxLarge * 3 / 4);
 }
 
 // What programs knew of a snapshot when GpuDevice's tag 7 was a bare number and there was no
