@@ -3,11 +3,12 @@ state D in which not even KILL reaches it: as a driver call that hangs does."""
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from gpuward import alive, wait_for
+from gpuward import BIN, alive, wait_for
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
@@ -56,3 +57,36 @@ stop = { grace = "100ms" }
     wait_for(lambda: not alive(main))
     wait_for(lambda: gw.service("stuck")["verdict"] == "STOPPED", why="it leaves the state by becoming empty")
     assert gw("start", "stuck").returncode == 0
+
+
+def test_a_sentinel_that_kill_does_not_end_is_replaced(gw, freeze, tmp_path):
+    """The same for gpuward-sentinel, which a hung driver call holds: another one is started beside it."""
+    gw.env |= {"GPUSIM_STATE": str(tmp_path / "cards"), "LD_LIBRARY_PATH": str(BIN / "sim")}
+    subprocess.run([BIN / "gpusim", "create", "--gpus", "1"], env=gw.env, check=True, capture_output=True)
+    gw.configure("")
+    assert gw("up").returncode == 0
+    warden = gw.status()["warden"]["pid"]
+
+    def sentinels():
+        names = {}
+        for child in Path(f"/proc/{warden}/task/{warden}/children").read_text().split():
+            try:
+                words = Path(f"/proc/{child}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"--serve" in words:
+                names[int(child)] = words
+        return names
+
+    def young():
+        gpus = gw.status()["gpus"]
+        return gpus and gpus[0]["state"] == "ok" and gpus[0]["age_seconds"] < 2
+
+    wait_for(young, why="the first look")
+    [stuck] = sentinels()
+    freeze(stuck)
+    wait_for(lambda: len(sentinels()) == 2, why="it was killed in vain, and another was started")
+    wait_for(young, why="the other one looks")
+    assert alive(stuck)
+    freeze.thaw()
+    wait_for(lambda: not alive(stuck), why="KILL ends it now")
