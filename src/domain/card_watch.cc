@@ -28,8 +28,25 @@ void CardWatch::suspect(const GpuDevice& device, Instant now) {
   suspects_[device.index] = std::move(one);
 }
 
+// What is known of cards that a fresh sentinel hung before it came to them.
+void CardWatch::remember_unread(GpuSnapshot& snapshot, bool all_suspect) const {
+  for (const auto& [index, good] : last_good_) {
+    const auto is_it = [&, number = index](const GpuDevice& device) {
+      return device.index == number;
+    };
+    if (suspects_.contains(index) || std::ranges::any_of(snapshot.devices, is_it)) continue;
+    GpuDevice device = good;
+    if (all_suspect) device.state = GpuState::suspect;
+    blind(device);
+    snapshot.devices.push_back(std::move(device));
+  }
+  std::ranges::sort(snapshot.devices, {}, &GpuDevice::index);
+}
+
 bool CardWatch::see(GpuSnapshot snapshot, Instant now) {
   const bool hangs = snapshot.sight == GpuSight::hung;
+  // One that is still waking the cards knows less than what was seen before it.
+  if (snapshot.sight == GpuSight::unknown && main_.sight != GpuSight::unknown) return false;
   const auto meant = static_cast<std::size_t>(
       std::ranges::count(snapshot.devices, GpuState::suspect, &GpuDevice::state));
   for (const GpuDevice& device : snapshot.devices) {
@@ -40,6 +57,7 @@ bool CardWatch::see(GpuSnapshot snapshot, Instant now) {
       suspect(device, now);
     }
   }
+  if (hangs) remember_unread(snapshot, meant != 1);
   main_ = std::move(snapshot);
   std::erase_if(main_.devices,
                 [this](const GpuDevice& device) { return suspects_.contains(device.index); });

@@ -55,6 +55,7 @@ class CardWatch {
     bool tried = false;
   };
   void suspect(const GpuDevice& device, Instant now);
+  void remember_unread(GpuSnapshot& snapshot, bool all_suspect) const;
 
   GpuSnapshot main_;
   std::map<std::uint32_t, GpuDevice> last_good_;

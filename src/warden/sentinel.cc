@@ -69,8 +69,9 @@ void Sentinel::launch() {
 void Sentinel::hear(GpuSnapshot snapshot) {
   if (!on_snapshot_) return;
   const auto out_before = watch_.out().size();
+  const bool wakes = snapshot.sight == GpuSight::unknown;  // it has seen nothing yet
   const bool hangs = watch_.see(std::move(snapshot), os::now());
-  if (!hangs) pause_ = std::chrono::milliseconds(1000);
+  if (!hangs && !wakes) pause_ = std::chrono::milliseconds(1000);
   tell();
   if (!hangs || !on_snapshot_) return;
   // It may come back by itself, but nobody knows when; the other cards cannot wait for it.

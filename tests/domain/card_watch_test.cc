@@ -65,8 +65,10 @@ TEST(CardWatch, AFreshSentinelThatHangsAtOnceDoesNotForgetTheNumbers) {
   auto first = look(GpuSight::hung, {card(1, GpuState::suspect, 0)});
   first.devices[0].name.clear();
   EXPECT_TRUE(watch.see(first, kStart));
-  EXPECT_EQ(watch.merged().devices[0].name, "card 1");
-  EXPECT_EQ(watch.merged().devices[0].read_ns, 5);
+  ASSERT_EQ(watch.merged().devices.size(), 2U);
+  EXPECT_EQ(watch.merged().devices[1].name, "card 1");
+  EXPECT_EQ(watch.merged().devices[1].read_ns, 5);
+  EXPECT_EQ(watch.merged().devices[1].state, GpuState::suspect);
 }
 
 TEST(CardWatch, TheOnlyCardThatHangsIsAHungSight) {
@@ -83,6 +85,24 @@ TEST(CardWatch, ACallAboutNoCardLeavesNoneOut) {
       look(GpuSight::hung, {card(0, GpuState::suspect), card(1, GpuState::suspect)}), kStart));
   EXPECT_TRUE(watch.out().empty());
   EXPECT_EQ(watch.merged().devices[0].state, GpuState::suspect);
+}
+
+TEST(CardWatch, AFreshSentinelForgetsNoCardThatItDidNotComeTo) {
+  CardWatch watch;
+  (void)watch.see(look(GpuSight::visible, {card(0), card(1)}), kStart);
+  EXPECT_FALSE(watch.see(look(GpuSight::unknown, {}), kStart)) << "it is still waking them";
+  EXPECT_EQ(watch.merged().sight, GpuSight::visible);
+  EXPECT_EQ(watch.merged().devices.size(), 2U);
+  EXPECT_TRUE(watch.see(look(GpuSight::hung, {}), kStart)) << "in a call about no card";
+  auto merged = watch.merged();
+  ASSERT_EQ(merged.devices.size(), 2U);
+  EXPECT_EQ(merged.devices[0].state, GpuState::suspect);
+  EXPECT_EQ(merged.devices[0].name, "card 0");
+  EXPECT_TRUE(watch.see(look(GpuSight::hung, {card(0, GpuState::suspect, 0)}), kStart));
+  merged = watch.merged();
+  ASSERT_EQ(merged.devices.size(), 2U);
+  EXPECT_EQ(merged.devices[1].state, GpuState::ok) << "nothing speaks against it";
+  EXPECT_FALSE(merged.devices[1].processes_visible);
 }
 
 TEST(CardWatch, TriesASuspectAgainAtGrowingPausesUpToALongestOne) {
