@@ -72,10 +72,9 @@ TEST(Keys, NestedOnesAreKnownByTheirFullName) {
 }
 
 TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
-  EXPECT_EQ(problems_of("replicas = 1\nreap = \"act\"\nlisten = \"x\"\n"),
+  EXPECT_EQ(problems_of("replicas = 1\nlisten = \"x\"\n"),
             (Lines{"3:1: 'replicas' is not supported yet: it comes with the scheduler",
-                   "4:1: 'reap' is not supported yet: it comes with GPU truth",
-                   "5:1: 'listen' is not supported yet: it comes with the gateway"}));
+                   "4:1: 'listen' is not supported yet: it comes with the gateway"}));
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
