@@ -7,7 +7,6 @@
 namespace gpuward::config {
 namespace {
 
-constexpr std::string_view kGpuTruth = "GPU truth";
 constexpr std::string_view kGateway = "the gateway";
 constexpr std::string_view kScheduler = "the scheduler";
 
