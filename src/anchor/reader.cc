@@ -9,7 +9,8 @@
 #include <csignal>
 #include <string_view>
 
-#include "control/anchors.h"
+#include "anchor/scratch.h"
+#include "control/messages.h"
 #include "os/proc_fs.h"
 #include "os/socket.h"
 
@@ -37,10 +38,29 @@ void wait_for_the_end_of_the_anchor(const os::Fd& gate) {
   }
 }
 
+// Of an AnchorRecord what a reader needs: nothing that is allocated.
+struct LastState {
+  static constexpr std::uint8_t kKind = AnchorRecord::kKind;
+  AnchorState state;
+};
+template <class A>
+void fields(A& a, LastState& v) {
+  a(3, v.state);
+}
+
+bool is_over_by_record(const os::Fd& dir) {
+  const auto text = os::read_small_at(
+      dir, "record", {reinterpret_cast<char*>(scratch.record.data()), scratch.record.size()});
+  if (!text || text->size() < wire::kFrameHeader) return false;
+  const auto body = wire::open_body(std::as_bytes(std::span(*text)).subspan(wire::kFrameHeader));
+  if (!body) return false;
+  const auto last = wire::decode<LastState>(*body);
+  return last && is_over(last->state.phase);
+}
+
 // Somebody may lead a tree here again by now: then the FIFOs that have names are read by that one.
 bool may_read(const os::Fd& dir) {
-  const auto record = control::read_record(dir);
-  if (!record || !is_over(record->state.phase)) return false;
+  if (!is_over_by_record(dir)) return false;
   struct stat named{};
   if (::fstatat(dir.get(), "out", &named, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT;
   auto lock = os::Fd::open_regular_at(dir, "lock", O_RDWR | O_NOFOLLOW);
