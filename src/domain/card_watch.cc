@@ -75,6 +75,7 @@ void CardWatch::lose_sight(std::string why, Instant now) {
 
 std::vector<std::uint32_t> CardWatch::out() const {
   std::vector<std::uint32_t> cards;
+  cards.reserve(suspects_.size());
   for (const auto& [index, suspect] : suspects_) cards.push_back(index);
   return cards;
 }

@@ -64,6 +64,8 @@ class Filler {
     if constexpr (std::is_same_v<T, bool>) {
       value = !value;
     } else if constexpr (std::is_enum_v<T>) {
+      // Any number of its size may arrive.
+      // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange)
       value = static_cast<T>(static_cast<int>(value) + 1);
     } else if constexpr (std::signed_integral<T>) {
       value = static_cast<T>(-1'000'000 - count_);

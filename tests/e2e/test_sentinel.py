@@ -407,7 +407,8 @@ def test_skip_and_only_make_no_call_about_the_others(cards):
 def test_what_is_not_supported_says_so(cards):
     readings = cards.look()["devices"][0]["readings"]
     assert readings["temperature_celsius"]["answer"] == "known"
-    assert readings["sram_threshold_exceeded"] == {
-        "value": None, "answer": "not_supported", "read_ns": readings["sram_threshold_exceeded"]["read_ns"]}
-    cards.gpusim("fault", "code", "nvmlDeviceGetTemperature", "4")
-    assert cards.look()["devices"][0]["readings"]["temperature_celsius"]["answer"] == "no_permission"
+    for code, answer in [("3", "not_supported"), ("4", "no_permission"), ("999", "failed")]:
+        cards.gpusim("heal")
+        cards.gpusim("fault", "code", "nvmlDeviceGetTemperature", code)
+        reading = cards.look()["devices"][0]["readings"]["temperature_celsius"]
+        assert (reading["value"], reading["answer"]) == (None, answer) and reading["read_ns"] > 0

@@ -2,9 +2,10 @@
 // values, row errors of single values. One card, fixed answers; a test turns some of them by
 // environment variables before it loads the library.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
+#include <string_view>
 
 #include "gpu/nvml_abi.h"
 
@@ -15,6 +16,10 @@ namespace {
 const char* set(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
+}
+
+void put(char* text, std::string_view value) {
+  *std::ranges::copy(value.substr(0, abi::kTextRoom - 1), text).out = '\0';
 }
 
 int samples_taken = 0;
@@ -30,7 +35,7 @@ const char* nvmlErrorString(abi::Code) {
   return "said by the fake";
 }
 abi::Code nvmlSystemGetDriverVersion(char* text, std::uint32_t) {
-  std::strcpy(text, "1.2.3");
+  put(text, "1.2.3");
   return abi::kSuccess;
 }
 abi::Code nvmlDeviceGetCount_v2(std::uint32_t* count) {
@@ -42,7 +47,7 @@ abi::Code nvmlDeviceGetHandleByIndex_v2(std::uint32_t, abi::Device* device) {
   return abi::kSuccess;
 }
 abi::Code nvmlDeviceGetUUID(abi::Device device, char* text, std::uint32_t) {
-  std::strcpy(text, device == reinterpret_cast<abi::Device>(1) ? "GPU-1" : "MIG-2");
+  put(text, device == reinterpret_cast<abi::Device>(1) ? "GPU-1" : "MIG-2");
   return abi::kSuccess;
 }
 abi::Code nvmlDeviceGetMemoryInfo_v2(abi::Device device, abi::MemoryV2* memory) {
@@ -131,8 +136,10 @@ abi::Code nvmlGpmQueryDeviceSupport(abi::Device, abi::GpmSupport* support) {
   return abi::kSuccess;
 }
 abi::Code nvmlGpmSampleAlloc(abi::GpmSample* sample) {
-  static std::uintptr_t next = 16;
-  *sample = reinterpret_cast<abi::GpmSample>(next++);
+  static char samples[64];
+  static std::size_t next = 0;
+  if (next == sizeof samples) return abi::kUnknown;
+  *sample = reinterpret_cast<abi::GpmSample>(&samples[next++]);
   return abi::kSuccess;
 }
 abi::Code nvmlGpmSampleGet(abi::Device, abi::GpmSample) {

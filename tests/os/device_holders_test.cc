@@ -41,7 +41,7 @@ class DeviceHoldersTest : public testing::Test {
 
   /// A child that does @p act, tells that it has, and waits to be killed.
   template <class Act>
-  Pid child(Act act) {
+  Pid child(const Act& act) {
     auto pipe = make_pipe();
     const pid_t pid = ::fork();
     if (pid == 0) {
