@@ -292,18 +292,4 @@ std::string restarts_blocked(const GpuSnapshot& snapshot);
 /// How old the card's numbers are at @p now_ns; nullopt: they were never read.
 std::optional<std::chrono::nanoseconds> age_of(const GpuDevice& device, std::int64_t now_ns);
 
-/// The second witness: a process with a device file of the driver open or mapped. Having one is not
-/// having a context: together with the driver's list it tells who lost theirs.
-struct DeviceHolder {
-  enum class Via : std::uint8_t { descriptor = 0, mapping = 1 };
-  ProcessId process;
-  Pid thread;          ///< through which it was seen: not the leader where that is a zombie
-  std::string device;  ///< "/dev/nvidia0"
-  Via via = Via::descriptor;
-  char state = '?';  ///< of that thread, as in /proc: 'D' waits in the kernel and cannot be ended
-  bool leader_is_zombie = false;
-  std::string wchan;  ///< where in the kernel it waits; empty: nowhere, or not told
-  std::string name;   ///< comm of that thread
-};
-
 }  // namespace gpuward
