@@ -6,7 +6,7 @@ SHELL := /bin/bash
 JOBS    ?= $(shell nproc)
 MINUTES ?= 60
 
-.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core bench-supervise clean
+.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core bench-supervise bench-gpu clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-core: build ## gpuward's own share of a service's life, beside the bare fl
 bench-supervise: build ## trees, anchors, 1,000 services, and our peers with the same trees, in 10 minutes
 	@scripts/setup --comparisons
 	@/usr/bin/python3 bench/supervise.py bench/results/$$(date +%F)-supervise.json
+
+bench-gpu: build ## what looking at GPUs costs, and from a fault to its verdict (simulated cards)
+	@/usr/bin/python3 bench/gpu.py bench/results/$$(date +%F)-gpu.json
 
 clean: ## remove build/ and dist/
 	@rm -rf build dist
