@@ -230,13 +230,17 @@ def test_it_waits_without_waking(gw, served):
     process = served(f"127.0.0.1:{port}")
     ask(port)
 
-    def cpu_and_switches():
+    def wakeups():
         text = open(f"/proc/{process.pid}/status").read()
-        return re.findall(r"voluntary_ctxt_switches:\s*(\d+)", text)
+        return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE).group(1))
 
-    before = cpu_and_switches()
-    select.select([], [], [], 0.5)
-    assert cpu_and_switches() == before
+    def sleeps():
+        before = wakeups()
+        select.select([], [], [], 0.5)
+        return wakeups() == before
+
+    wait_for(sleeps, within=10, why="it sleeps once it has answered")
+    assert sleeps()
 
 
 def test_a_warden_that_hangs_is_told_as_none(gw, served):

@@ -198,8 +198,9 @@ def test_what_was_said_while_nobody_listened_ends_nothing(gw):
 ready = {{ notify = true, within = "2s" }}
 """)
     up = gw.popen("up")
-    wait_for(lambda: any(s["replicas"] for s in gw.status()["services"]))
-    replica = gw.service("told")["replicas"][0]
+    def begun():
+        return next((r for s in gw.status()["services"] for r in s["replicas"] if r["anchor_pid"] and r["main_pid"]), None)
+    replica = wait_for(begun)
     up.kill()
     up.communicate()
     for pid in (gw.status()["warden"]["pid"], replica["anchor_pid"]):
