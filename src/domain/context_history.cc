@@ -48,11 +48,17 @@ std::optional<std::uint32_t> time_of(const GpuProcess& row, const GpuDevice& dev
 
 }  // namespace
 
-std::vector<ProcessId> ContextHistory::unlisted() const {
+std::vector<ProcessId> ContextHistory::holders() const {
   std::vector<ProcessId> list;
-  for (const auto& [id, holder] : holders_)
-    if (!holder.listed) list.push_back(id);
+  list.reserve(holders_.size());
+  for (const auto& [id, holder] : holders_) list.push_back(id);
   return list;
+}
+
+// One that the look still lists had its context then: its row says so, not that it lives.
+void ContextHistory::forget(const std::set<ProcessId>& ended) {
+  std::erase_if(holders_,
+                [&](const auto& item) { return !item.second.listed && ended.contains(item.first); });
 }
 
 std::optional<Instant> ContextHistory::last_busy(Pid pid) const {
@@ -165,11 +171,11 @@ void ContextHistory::count(Instant at) {
 
 void ContextHistory::see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids,
                          const std::set<ProcessId>& ended) {
-  for (const auto& id : ended) holders_.erase(id);
   const Instant at{std::chrono::nanoseconds(snapshot.taken_ns)};
   std::string ignored;
   if (sight(snapshot, at, &ignored) != CardSight::visible) {
     percent_.reset();
+    forget(ended);
     return count(facts_.last_listed);
   }
   facts_.memory = {};
@@ -179,6 +185,7 @@ void ContextHistory::see(const GpuSnapshot& snapshot, const std::set<std::uint32
   for (auto& [id, holder] : holders_) holder.listed = false;
   for (const auto& device : snapshot.devices)
     if (is_readable(device)) see_card(device, pids, at);
+  forget(ended);
   count(at);
   for (auto it = holders_.begin(); it != holders_.end() && holders_.size() > kMostHolders;)
     it = it->second.listed ? std::next(it) : holders_.erase(it);

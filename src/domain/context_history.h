@@ -21,9 +21,10 @@ class ContextHistory {
   /// A look that is older says nothing of now.
   static constexpr auto kFresh = std::chrono::seconds(3);
 
-  /// Those that had a context and have none at the last look: ask the kernel who of them lives.
-  std::vector<ProcessId> unlisted() const;
-  /// @p pids  of the tree now. @p ended  of unlisted(), those that do not live any more. A look
+  /// Those that have, or had, a context: ask the kernel who of them lives on, after the look was
+  /// taken and before see(). One that is listed still may have died since.
+  std::vector<ProcessId> holders() const;
+  /// @p pids  of the tree now. @p ended  of holders(), those that do not live any more. A look
   /// that shows nothing (see sight()) changes nothing but that.
   void see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids,
            const std::set<ProcessId>& ended);
@@ -52,6 +53,7 @@ class ContextHistory {
     Bytes unexplained;  ///< at the same look
     bool listed = false;
   };
+  void forget(const std::set<ProcessId>& ended);
   void see_card(const GpuDevice& device, const std::set<std::uint32_t>& pids, Instant at);
   void count(Instant at);
 

@@ -171,6 +171,7 @@ std::optional<Candidate> ghost_without(const ServiceFacts& facts, const VerdictM
   const bool hit = holder_lives && std::ranges::any_of(facts.xids, is_poison);
   const auto told = cuda_fails(facts, about);
   if (holder_lives && (told.reasons != 0 || hit)) {
+    if (!for_long(memory.gone_since, kSecondSight, now)) return std::nullopt;
     ghost.reasons |= told.reasons | failing(facts, about) | (hit ? because::xid : 0);
     ghost.certain = true;
     return ghost;

@@ -15,7 +15,8 @@
 // HEALTHY until something speaks against it, and what speaks against it is weighed like this:
 //
 //   certain at once     an Xid with the pid of a process that lives; a context that the driver does
-//                       not list any more while its process lives and says itself that CUDA fails
+//                       not list any more while its process lives, still does a look later, and
+//                      says itself that CUDA fails
 //   only with patience  everything else: it must hold for as long as said below, without a gap in
 //                       what was seen, while nothing at all moves (GPU, CPU, storage, bytes out)
 //   never               what cannot be seen; what is merely missing (lazy start, MPS, namespaces,
@@ -25,6 +26,9 @@ namespace gpuward {
 
 /// A verdict changes neither to nor from a soft cause before it has held for this long.
 inline constexpr auto kHysteresis = std::chrono::seconds(3);
+/// So long after the first look without its context a process still lives, before the two together
+/// are certain: what ends gives its context back first. One look at the cards, with some room.
+inline constexpr auto kSecondSight = std::chrono::milliseconds(900);
 /// Wanted for this long, with nothing moving, before the missing context is called a ghost.
 inline constexpr auto kStill = std::chrono::seconds(10);
 /// The same where nothing but the waiting itself speaks against it.

@@ -77,7 +77,7 @@ Health::Patient& Health::patient_of(const std::string& name, const Fleet::Member
 void Health::see_cards(Patient& patient, const Fleet::Member& member, Instant now) {
   const GpuSnapshot& gpu = fleet_.gpu();
   std::set<ProcessId> ended;
-  for (const auto& id : patient.contexts.unlisted())
+  for (const auto& id : patient.contexts.holders())
     if (!os::lives(id)) ended.insert(id);
   if (patient.facts.context.ever || !member.pids.empty())
     patient.contexts.see(gpu, member.pids, ended);
@@ -166,8 +166,12 @@ bool Health::news() {
 void Health::judge_again(const std::string& service) {
   const auto at = patients_.find(service);
   if (at == patients_.end()) return;
+  const Instant now = os::now();
+  const auto member = fleet_.members().find(service);
+  if (member == fleet_.members().end() || !member->second.alive || !member->second.heard) return;
+  see_cards(at->second, member->second, now);
   see_xids(at->second, service);
-  judge(service, at->second, os::now());
+  judge(service, at->second, now);
 }
 
 void Health::judge(const std::string& name, Patient& patient, Instant now) {

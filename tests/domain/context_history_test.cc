@@ -65,12 +65,32 @@ TEST(ContextHistory, WhoLostItsContextAndLivesIsToldFromWhoEnded) {
   ContextHistory history;
   history.see(look({card("A", {row(7, 1_GiB), row(8, 1_GiB)})}, 1), {7, 8}, {});
   history.see(look({card("A", {})}, 2), {7}, {});
-  EXPECT_EQ(history.unlisted().size(), 2U);
+  EXPECT_EQ(history.holders().size(), 2U);
   history.see(look({card("A", {})}, 3), {7}, {id_of(8)});
   EXPECT_EQ(history.facts().lost_alive, 1U);
   EXPECT_TRUE(history.facts().ever);
   EXPECT_EQ(history.facts().last_listed, at(1));
-  EXPECT_EQ(history.unlisted(), std::vector{id_of(7)});
+  EXPECT_EQ(history.holders(), std::vector{id_of(7)});
+}
+
+// Listed at one look, dead before the next: at none has it lost its context alive.
+TEST(ContextHistory, OneThatHasJustEndedHasLostNothing) {
+  ContextHistory history;
+  history.see(look({card("A", {row(7, 1_GiB), row(8, 1_GiB)})}, 1), {7, 8}, {});
+  EXPECT_EQ(history.holders().size(), 2U);
+  history.see(look({card("A", {row(7, 1_GiB)})}, 2), {7}, {id_of(8)});
+  EXPECT_EQ(history.facts().lost_alive, 0U);
+  EXPECT_EQ(history.holders(), std::vector{id_of(7)});
+}
+
+TEST(ContextHistory, OneThatEndedAfterTheLookKeepsItsRowUntilTheNext) {
+  ContextHistory history;
+  history.see(look({card("A", {row(7, 1_GiB)})}, 1), {7}, {});
+  history.see(look({card("A", {row(7, 1_GiB)})}, 2), {7}, {id_of(7)});
+  EXPECT_EQ(history.facts().listed, 1U);
+  EXPECT_EQ(history.facts().newest_listed, at(1));
+  history.see(look({card("A", {})}, 3), {}, {id_of(7)});
+  EXPECT_EQ(history.facts().lost_alive, 0U);
 }
 
 TEST(ContextHistory, AnotherProcessOfTheSameNumberIsAnotherHolder) {
@@ -79,7 +99,10 @@ TEST(ContextHistory, AnotherProcessOfTheSameNumberIsAnotherHolder) {
   auto other = row(7, 1_GiB);
   other.start_ticks = 5;
   history.see(look({card("A", {other})}, 2), {7}, {});
-  EXPECT_EQ(history.unlisted(), std::vector{id_of(7)});
+  EXPECT_EQ(history.facts().lost_alive, 1U);
+  history.see(look({card("A", {other})}, 3), {7}, {id_of(7)});
+  EXPECT_EQ(history.facts().lost_alive, 0U);
+  EXPECT_EQ(history.facts().listed, 1U);
 }
 
 TEST(ContextHistory, ARowWhoseProcessIsNotCertainYetIsListedAndNobodys) {
@@ -91,7 +114,7 @@ TEST(ContextHistory, ARowWhoseProcessIsNotCertainYetIsListedAndNobodys) {
   history.see(look({card("A", {young})}, 2), {7, 8}, {});
   EXPECT_EQ(history.facts().listed, 1U);
   EXPECT_EQ(history.facts().newest_listed, at(2));
-  EXPECT_EQ(history.unlisted(), std::vector{id_of(7)});
+  EXPECT_EQ(history.holders(), std::vector{id_of(7)});
 }
 
 TEST(ContextHistory, ALookThatShowsNothingTakesNothingAway) {

@@ -54,12 +54,14 @@ TEST(Judgement, UnkillableIsWaitedForAndNotRestarted) {
 
 // facts/gpu.md A3.
 
-TEST(Judgement, AContextThatWentWhileItsLogTellsOfCudaIsAGhostAtOnce) {
+TEST(Judgement, AContextThatWentWhileItsLogTellsOfCudaIsAGhostAtTheSecondLook) {
   Ward ward;
   ward.look(seconds(10));
   ward.tell_of(LogAlarm::cuda_error);
   ward.lose_context();
   ward.now += milliseconds(300);
+  EXPECT_EQ(ward.look().verdict, Verdict::healthy);
+  ward.now += seconds(1);
   const auto decision = ward.look();
   EXPECT_EQ(decision.verdict, Verdict::ghost_nocontext);
   EXPECT_EQ(decision.action, Action::restart);
@@ -68,6 +70,19 @@ TEST(Judgement, AContextThatWentWhileItsLogTellsOfCudaIsAGhostAtOnce) {
   EXPECT_EQ(words.sentence, "it lives, but its GPU context has gone: its log told of a CUDA error");
   EXPECT_TRUE(tells(words, "context", "has gone from the driver's list"));
   EXPECT_TRUE(tells(words, "log", "a CUDA error"));
+}
+
+// A worker gives its context back while it ends: seen between, it is no ghost.
+TEST(Judgement, AWorkerThatIsAboutToEndIsNoGhost) {
+  Ward ward;
+  ward.look(seconds(10));
+  ward.tell_of(LogAlarm::cuda_error);
+  ward.strike(31);
+  ward.facts.xids.back().began.reset();
+  ward.lose_context();
+  EXPECT_EQ(ward.look().verdict, Verdict::healthy);
+  ward.facts.context.lost_alive = 0;
+  EXPECT_EQ(ward.look(minutes(5)).verdict, Verdict::healthy);
 }
 
 TEST(Judgement, AGhostThatIsAskedAndDoesNothingIsFoundWithPatience) {
