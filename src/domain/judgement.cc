@@ -44,18 +44,18 @@ std::uint8_t count_witnesses(std::uint32_t reasons) {
 }
 
 // What is not known counts as moving: nothing is concluded from it.
+bool sent(const ProgressFacts& before, const ProgressFacts& now) {
+  return !before.out_bytes || !now.out_bytes || *now.out_bytes != *before.out_bytes;
+}
+
 bool moved(const ProgressFacts& before, const ProgressFacts& now, Duration between) {
   if (!before.cpu_ns || !now.cpu_ns || before.processes != now.processes) return true;
   if (*now.cpu_ns < *before.cpu_ns) return true;  // some have ended
   const double cpu = static_cast<double>(*now.cpu_ns - *before.cpu_ns);
   if (cpu > kCpuMoves * static_cast<double>(std::max<Duration::rep>(between.count(), 1)))
     return true;
-  if (before.io_bytes && now.io_bytes && *now.io_bytes - *before.io_bytes > kIoMoves) return true;
-  return before.out_bytes && now.out_bytes && *now.out_bytes != *before.out_bytes;
-}
-
-bool sent(const ProgressFacts& before, const ProgressFacts& now) {
-  return !before.out_bytes || !now.out_bytes || *now.out_bytes != *before.out_bytes;
+  if (!before.io_bytes || !now.io_bytes || *now.io_bytes - *before.io_bytes > kIoMoves) return true;
+  return sent(before, now);
 }
 
 bool gpu_is_idle(const ServiceFacts& facts) {
