@@ -325,6 +325,10 @@ Decision decide(const ServiceFacts& facts, VerdictMemory& memory, Instant now) {
   return current;
 }
 
+bool is_fresh(const VerdictMemory& memory, Instant now) {
+  return memory.current && now - memory.seen <= kLongestGap;
+}
+
 Judgement judge_service(const ServiceFacts& facts, VerdictMemory& memory, Instant now) {
   return explain(facts, decide(facts, memory, now), now);
 }

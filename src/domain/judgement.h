@@ -87,6 +87,10 @@ struct VerdictMemory {
 /// The verdict now. Calls may come at any pace; @p now must not go backwards.
 Decision decide(const ServiceFacts& facts, VerdictMemory& memory, Instant now);
 
+/// May something be done on the decision that is remembered? Not when its facts are from longer ago
+/// than kLongestGap, as of a service whose anchor is away.
+bool is_fresh(const VerdictMemory& memory, Instant now);
+
 /// A decision in words.
 struct Judgement {
   Decision decision;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "os/clock.h"
 #include "os/listeners.h"
 #include "os/process.h"
 #include "warden/observation.h"
@@ -141,7 +140,11 @@ void Health::look() {
     see_xids(patient, name);
   }
   look_closer(now);
-  for (auto& [name, patient] : patients_) judge(name, patient, now);
+  // What is remembered of one whose anchor is away is not what is: it is not judged by that.
+  for (auto& [name, patient] : patients_) {
+    const auto& member = fleet_.members().at(name);
+    if (member.alive && member.heard) judge(name, patient, now);
+  }
 }
 
 bool Health::news() {
@@ -198,8 +201,14 @@ void Health::note(const std::string& name, Patient& patient, const Decision& dec
 
 const Decision* Health::decision(const std::string& service) const {
   const auto at = patients_.find(service);
-  if (at == patients_.end() || !at->second.memory.current) return nullptr;
+  if (at == patients_.end() || !is_fresh(at->second.memory, os::now())) return nullptr;
   return &*at->second.memory.current;
+}
+
+std::string Health::sentence(const std::string& service) const {
+  const auto* last = decision(service);
+  if (last == nullptr) return {};
+  return explain(patients_.at(service).facts, *last, os::now()).sentence;
 }
 
 std::string Health::evidence(const std::string& service) const {
@@ -220,7 +229,7 @@ void Health::complete(StatusReport& report) const {
     const auto member = fleet_.members().find(service.name);
     if (!spoken || at == patients_.end() || member == fleet_.members().end()) continue;
     const Patient& patient = at->second;
-    if (!patient.memory.current || patient.facts.phase != member->second.state.phase) continue;
+    if (!is_fresh(patient.memory, now) || patient.facts.phase != member->second.state.phase) continue;
     auto judgement = explain(patient.facts, *patient.memory.current, now);
     service.verdict = judgement.decision.verdict;
     if (!judgement.sentence.empty()) service.sentence = std::move(judgement.sentence);

@@ -8,6 +8,7 @@
 #include "domain/context_history.h"
 #include "domain/judgement.h"
 #include "domain/xid_policy.h"
+#include "os/clock.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
 
@@ -33,15 +34,18 @@ class Health {
   /// After the kernel told something of @p service.
   void judge_again(const std::string& service);
 
-  /// The last decision on @p service; nullptr: it was never judged.
+  /// The last decision on @p service; nullptr: it was not judged lately, see is_fresh().
   const Decision* decision(const std::string& service) const;
   /// The facts of that decision on one line, for the ledger. Empty: it was never judged.
   std::string evidence(const std::string& service) const;
-  /// Calls @p visit(name, decision) for every service that was judged.
+  /// What that decision says, in words. Empty: what its anchor says is all there is.
+  std::string sentence(const std::string& service) const;
+  /// Calls @p visit(name, decision) for every service that was judged lately.
   template <class Visit>
   void for_each(Visit&& visit) const {
+    const Instant now = os::now();
     for (const auto& [name, patient] : patients_)
-      if (patient.memory.current) visit(name, *patient.memory.current);
+      if (is_fresh(patient.memory, now)) visit(name, *patient.memory.current);
   }
   /// Writes verdicts, sentences, evidence and actions over what the anchors say.
   void complete(StatusReport& report) const;

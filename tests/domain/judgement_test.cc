@@ -72,6 +72,26 @@ TEST(Judgement, AContextThatWentWhileItsLogTellsOfCudaIsAGhostAtTheSecondLook) {
   EXPECT_TRUE(tells(words, "log", "a CUDA error"));
 }
 
+// Read access to /proc/PID/io or to the log may be missing: then nobody knows that nothing moves.
+TEST(Judgement, WhatCannotBeSeenToStandStillMoves) {
+  for (const auto missing : {&ProgressFacts::io_bytes, &ProgressFacts::out_bytes}) {
+    Ward ward;
+    ward.look(seconds(10));
+    ward.lose_context();
+    ward.facts.waiting = 1;
+    (ward.facts.progress.*missing).reset();
+    EXPECT_EQ(ward.look(minutes(5)).verdict, Verdict::healthy);
+  }
+}
+
+TEST(Judgement, NothingIsDoneOnFactsFromLongAgo) {
+  Ward ward;
+  EXPECT_FALSE(is_fresh(ward.memory, ward.now));
+  ward.look();
+  EXPECT_TRUE(is_fresh(ward.memory, ward.now + kLongestGap));
+  EXPECT_FALSE(is_fresh(ward.memory, ward.now + kLongestGap + milliseconds(1)));
+}
+
 // A worker gives its context back while it ends: seen between, it is no ghost.
 TEST(Judgement, AWorkerThatIsAboutToEndIsNoGhost) {
   Ward ward;
