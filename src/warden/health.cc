@@ -195,7 +195,7 @@ void Health::note(const std::string& name, Patient& patient, const Decision& dec
   if (!judgement.sentence.empty()) entry.why += ": " + judgement.sentence;
   entry.evidence = join(judgement.evidence);
   if (const auto advice = describe(decision.action); !advice.empty())
-    entry.outcome = "nothing was done; to do: " + std::string(advice);
+    entry.outcome = "advice: " + std::string(advice);
   clerk_.note({std::move(entry)});
 }
 
