@@ -172,6 +172,7 @@ void ContextHistory::count(Instant at) {
 void ContextHistory::see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids,
                          const std::set<ProcessId>& ended) {
   const Instant at{std::chrono::nanoseconds(snapshot.taken_ns)};
+  if (!first_look_) first_look_ = at;
   std::string ignored;
   if (sight(snapshot, at, &ignored) != CardSight::visible) {
     percent_.reset();

@@ -36,6 +36,8 @@ class ContextHistory {
   const ContextFacts& facts() const { return facts_; }
   /// SM time of the tree in the second before the last look; none: cannot be told.
   std::optional<std::uint32_t> gpu_percent() const { return percent_; }
+  /// When the first look was taken that it was fed: of what was before it knows nothing.
+  std::optional<Instant> first_look() const { return first_look_; }
   /// When a look last found @p pid on the GPU.
   std::optional<Instant> last_busy(Pid pid) const;
   /// Is nobody on any card, and was nobody of the tree so far? Then there is no need to ask for
@@ -60,6 +62,7 @@ class ContextHistory {
   std::map<ProcessId, Holder> holders_;
   std::map<std::string, Card> cards_;  ///< that it ever used, by uuid
   ContextFacts facts_;
+  std::optional<Instant> first_look_;
   std::optional<std::uint32_t> percent_;
   std::uint32_t unpaired_ = 0;  ///< rows of the tree at the last look whose process is not certain
 };

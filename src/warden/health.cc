@@ -96,7 +96,9 @@ void Health::see_xids(Patient& patient, const std::string& name) const {
     xid.number = incident->line.number;
     xid.pid = Pid{static_cast<pid_t>(*incident->line.pid)};
     xid.at = incident->last;
-    xid.poisons = incident->judged.victim == incident->line.pid;
+    // The number of an older line may have come to another process before anybody looked.
+    const auto first = patient.contexts.first_look();
+    xid.poisons = incident->judged.victim == incident->line.pid && first && xid.at >= *first;
     if (incident->start_ticks != 0 && os::lives({xid.pid, incident->start_ticks}))
       xid.began = xid.at;
     xid.last_busy = patient.contexts.last_busy(xid.pid);

@@ -73,6 +73,14 @@ TEST(ContextHistory, WhoLostItsContextAndLivesIsToldFromWhoEnded) {
   EXPECT_EQ(history.holders(), std::vector{id_of(7)});
 }
 
+TEST(ContextHistory, KnowsSinceWhenItLooks) {
+  ContextHistory history;
+  EXPECT_EQ(history.first_look(), std::nullopt);
+  history.see(look({card("A", {})}, 4), {7}, {});
+  history.see(look({card("A", {})}, 5), {7}, {});
+  EXPECT_EQ(history.first_look(), at(4));
+}
+
 // Listed at one look, dead before the next: at none has it lost its context alive.
 TEST(ContextHistory, OneThatHasJustEndedHasLostNothing) {
   ContextHistory history;
