@@ -92,7 +92,7 @@ HealFacts Healer::facts_of(const Fleet::Member& member, const Decision& decision
   facts.evidence = evidence;
   facts.witnesses = decision.witnesses;
   facts.running = member.alive && member.heard && member.state.phase == Phase::ready &&
-                  !member.state.stop_asked;
+                  !member.state.stop_asked && !member.told_to_stop;
   if (!facts.sick) return facts;
   facts.progress = is_busy(member);
   facts.restarts_blocked =
@@ -171,7 +171,8 @@ void Healer::restart(const std::string& service, Patient& patient, const HealFac
     const auto* member = fleet_.find_member(service);
     const bool stands = member != nullptr && member->alive &&
                         member->state.generation == generation &&
-                        member->state.phase == Phase::ready && !member->state.stop_asked;
+                        member->state.phase == Phase::ready && !member->state.stop_asked &&
+                        !member->told_to_stop;
     auto restarted = stands ? fleet_.restart(service) : Result<void>{};
     same.awaited = stands && restarted;
     if (same.awaited) return;
