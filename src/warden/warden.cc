@@ -340,8 +340,10 @@ void Warden::tell_hooks() {
     const Verdict verdict = troubled              ? Verdict::failed
                             : decision != nullptr ? decision->verdict
                                                   : judge(member->state);
-    hooks_.on_verdict(name, verdict,
-                      troubled ? member->trouble : sentence_on(member->state, verdict, os::now()));
+    std::string sentence = troubled ? member->trouble : "";
+    if (decision != nullptr) sentence = health_.sentence(name);
+    if (sentence.empty()) sentence = sentence_on(member->state, verdict, os::now());
+    hooks_.on_verdict(name, verdict, sentence);
   }
 }
 
