@@ -40,14 +40,15 @@ Row row_of(const HealRecord& record, bool acted, const HealTime& now) {
   return row;
 }
 
+// What a person must not do either comes first: the others say how to do it by hand.
 std::optional<HealWhy> obstacle(const HealFacts& facts) {
-  if (facts.progress) return HealWhy::progress;
-  if (facts.witnesses < kWitnesses) return HealWhy::one_witness;
-  if (!facts.running) return HealWhy::not_running;
-  if (facts.restarts_blocked) return HealWhy::restarts_blocked;
   if (facts.ever_restored) return HealWhy::ever_restored;
+  if (facts.restarts_blocked) return HealWhy::restarts_blocked;
   if (facts.unkillable) return HealWhy::unkillable;
   if (facts.card_out_of_use) return HealWhy::card_out_of_use;
+  if (facts.progress) return HealWhy::progress;
+  if (!facts.running) return HealWhy::not_running;
+  if (facts.witnesses < kWitnesses) return HealWhy::one_witness;
   return std::nullopt;
 }
 

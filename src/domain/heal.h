@@ -17,11 +17,12 @@ namespace gpuward {
 // (harm.md 6). The order of the questions is the policy:
 //
 //   not sick                                         -> nothing, and after kWellAfter a clean slate
+//   a restart could hang the host, kill what works, or
+//   cannot come up (restored tree, driver changed,
+//   processes that cannot be killed, card out of use) -> nothing but words, and none to do it by hand
 //   progress of any kind                             -> nothing: busy is never dead
+//   it is not up                                     -> nothing but words
 //   fewer than kWitnesses independent witnesses      -> nothing but words
-//   a restart could kill what works, or hang the host,
-//   or cannot come up (driver changed, restored tree,
-//   processes that cannot be killed, card out of use) -> nothing but words
 //   it was restarted and is sick again                -> a growing pause, then given up
 //   the budget of any 24 hours is spent               -> nothing but words
 //   `heal = "observe"`                                -> says that it would restart

@@ -57,6 +57,27 @@ TEST(Heal, WhatWasOnlySaidIsNotGivenUp) {
   EXPECT_EQ(step(record, ghost(), kAct, at(2h)).step, HealStep::restart);
 }
 
+// "By hand: gpuward restart" is said where there is one witness, and must not be said of these.
+TEST(Heal, ADangerIsToldBeforeAnythingElse) {
+  const std::pair<bool HealFacts::*, HealWhy> rows[] = {
+      {&HealFacts::ever_restored, HealWhy::ever_restored},
+      {&HealFacts::restarts_blocked, HealWhy::restarts_blocked},
+      {&HealFacts::unkillable, HealWhy::unkillable},
+      {&HealFacts::card_out_of_use, HealWhy::card_out_of_use},
+  };
+  for (const auto& [danger, why] : rows) {
+    HealFacts facts = ghost();
+    facts.witnesses = 1;
+    facts.running = false;
+    facts.progress = true;
+    facts.*danger = true;
+    HealRecord record;
+    const auto decided = step(record, facts, kAct, at(0s));
+    EXPECT_EQ(decided.why, why);
+    EXPECT_EQ(describe(decided, facts, kAct, "a").find("by hand"), std::string::npos);
+  }
+}
+
 TEST(Heal, OneWitnessIsNotEnough) {
   HealRecord record;
   auto facts = ghost();
