@@ -135,7 +135,7 @@ void Anchor::wait() {
 // A loss is told when it begins and each time it has doubled: the service may print for ever.
 void Anchor::carry_output() {
   log_.pump();
-  const bool worse = log_.alarm() > state_.alarm;
+  const bool worse = rank_of(log_.alarm()) > rank_of(state_.alarm);
   if (worse) {
     state_.alarm = log_.alarm();
     note_alarm();

@@ -52,7 +52,9 @@ class LogPump {
   /// forgotten.
   void begin_anew();
   bool saw_ready() const { return scans_[0].found() || scans_[1].found(); }
-  LogAlarm alarm() const { return std::max(scans_[0].alarm(), scans_[1].alarm()); }
+  LogAlarm alarm() const {
+    return std::ranges::max(scans_[0].alarm(), scans_[1].alarm(), {}, rank_of);
+  }
 
   /// Where the line of the present alarm() stands: bytes [begin, end) of the log file, as far as it
   /// had come, and their FNV-1a hash. Never the line itself (harm.md 11).

@@ -9,23 +9,43 @@ struct Pattern {
   std::string_view text;
   LogAlarm alarm;
 };
-constexpr std::array<Pattern, 4> kPatterns = {{
+constexpr std::array<Pattern, 5> kPatterns = {{
     {"Traceback (most recent call last)", LogAlarm::traceback},
     {"CUDA error", LogAlarm::cuda_error},
     {"device-side assert", LogAlarm::device_assert},
     {"CUDA out of memory", LogAlarm::out_of_memory},
+    {"CUDA error: out of memory", LogAlarm::out_of_memory},
 }};
 
 }  // namespace
+
+// "CUDA error: out of memory" is how some tell of the latter.
+constexpr std::string_view kCudaError = "CUDA error";
+constexpr std::string_view kOfMemory = ": out of memory";
+
+// Where @p text tells of a CUDA error that is not one of memory; npos: nowhere. The piece may end
+// within the words that would tell: the next one has the whole of them.
+std::size_t find_cuda_error(std::string_view text) {
+  for (auto at = text.find(kCudaError); at != text.npos; at = text.find(kCudaError, at + 1)) {
+    const auto rest = text.substr(at + kCudaError.size(), kOfMemory.size());
+    if (!kOfMemory.starts_with(rest)) return at;
+  }
+  return text.npos;
+}
+
+std::size_t find(std::string_view text, std::string_view pattern) {
+  return pattern == kCudaError ? find_cuda_error(text) : text.find(pattern);
+}
 
 // The first @p skipped bytes of @p text were fed earlier.
 void LogScan::search(std::string_view text, std::size_t skipped) {
   if (!found_ && !wanted_.empty()) found_ = text.find(wanted_) != text.npos;
   for (const auto& pattern : kPatterns) {
-    const auto at = pattern.alarm > alarm_ ? text.find(pattern.text) : text.npos;
+    const auto at = rank_of(pattern.alarm) > rank_of(alarm_) ? find(text, pattern.text) : text.npos;
     if (at == text.npos) continue;
     alarm_ = pattern.alarm;
-    alarm_end_ = at + pattern.text.size() - skipped;
+    // What tells of it may have been fed before what tells that it is not of memory.
+    alarm_end_ = std::max(at + pattern.text.size(), skipped + 1) - skipped;
   }
 }
 

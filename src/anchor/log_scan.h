@@ -9,6 +9,24 @@
 
 namespace gpuward::anchor {
 
+/// The worse, the higher. Not the numbers of LogAlarm, which travel: running out of memory is often
+/// survived, and must not hide what a context does not survive.
+constexpr int rank_of(LogAlarm alarm) {
+  switch (alarm) {
+    case LogAlarm::none:
+      break;
+    case LogAlarm::traceback:
+      return 1;
+    case LogAlarm::out_of_memory:
+      return 2;
+    case LogAlarm::cuda_error:
+      return 3;
+    case LogAlarm::device_assert:
+      return 4;
+  }
+  return 0;
+}
+
 /// Looks through what one stream prints, piece by piece, for what the GPU is known to complain of
 /// and for one text that means "ready". Remembers that something was there, never what stood beside
 /// it (harm.md 11). Allocates nothing.

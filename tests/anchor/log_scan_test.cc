@@ -25,6 +25,31 @@ TEST(LogScan, FindsATextThatComesByteByByte) {
   EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory);
 }
 
+// A service survives the one and not the other.
+TEST(LogScan, RunningOutOfMemoryHidesNoErrorThatFollows) {
+  LogScan scan;
+  scan.feed("CUDA out of memory. Tried to allocate 2.00 GiB\n");
+  EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory);
+  scan.feed("Traceback (most recent call last):\n");
+  EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory);
+  scan.feed("CUDA error: an illegal memory access was encountered\n");
+  EXPECT_EQ(scan.alarm(), LogAlarm::cuda_error);
+  scan.feed("CUDA out of memory\n");
+  EXPECT_EQ(scan.alarm(), LogAlarm::cuda_error);
+}
+
+TEST(LogScan, ACudaErrorOfMemoryIsOneOfMemoryWhereverItIsCut) {
+  const std::string line = "RuntimeError: CUDA error: out of memory\n";
+  for (std::size_t cut = 0; cut <= line.size(); ++cut) {
+    LogScan scan;
+    scan.feed(line.substr(0, cut));
+    scan.feed(line.substr(cut));
+    EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory) << cut;
+    scan.feed("CUDA error: unspecified launch failure\n");
+    EXPECT_EQ(scan.alarm(), LogAlarm::cuda_error) << cut;
+  }
+}
+
 TEST(LogScan, FindsWhatStandsDeepInOnePiece) {
   LogScan scan;
   scan.feed(std::string(9000, '.') + "CUDA error: an illegal memory access" +
@@ -38,7 +63,7 @@ TEST(LogScan, KeepsTheWorst) {
   EXPECT_EQ(scan.alarm(), LogAlarm::traceback);
   scan.feed("CUDA out of memory\n");
   scan.feed("CUDA error: device-side assert triggered\n");
-  EXPECT_EQ(scan.alarm(), LogAlarm::out_of_memory);
+  EXPECT_EQ(scan.alarm(), LogAlarm::device_assert);
 }
 
 TEST(LogScan, FindsNothingInWhatOnlyLooksLikeIt) {
