@@ -35,6 +35,7 @@ void Cards::open() {
   for (auto& mark : next.marks) {
     if (!end_by_boot(mark, boot_)) continue;
     auto entry = about(EventKind::quarantine_ended, mark);
+    mended_.insert(mark.uuid);
     entry.evidence = "this machine was started anew";
     clerk_.note({entry});
   }
@@ -73,6 +74,8 @@ void Cards::see(const GpuSnapshot& snapshot, Instant now) {
   }
   for (const auto& device : look_.devices) {
     const auto finding = finding_of(device);
+    const auto* mark = find_mark(book_, device.uuid);
+    if (!finding && device.state == GpuState::ok && mark != nullptr) mended_.insert(device.uuid);
     if (!finding) continue;
     const auto before = troubles_.find(device.uuid);
     const bool goes_on = before != troubles_.end() && before->second.remedy == finding->remedy;
@@ -88,7 +91,13 @@ void Cards::quarantine(const std::string& uuid, const CardFinding& finding) {
   if (card == look_.devices.end()) return;
   CardBook next = book_;
   CardMark& mark = gpuward::mark_of(next, *card);
-  if (!gpuward::quarantine(mark, finding, os::unix_ms_now(), boot_)) return;
+  CardFinding found = finding;
+  if (!mark.quarantined && !mended_.contains(uuid)) {  // it never went
+    found.remedy = std::max(found.remedy, mark.remedy);
+    mark.remedy = CardRemedy::none;
+  }
+  if (!gpuward::quarantine(mark, found, os::unix_ms_now(), boot_)) return;
+  mended_.erase(uuid);
   auto entry = about(EventKind::quarantined, mark);
   entry.evidence = finding.rule + ": " + finding.evidence;
   entry.outcome = "advice: " + advice_for(mark.remedy, mark.index);
@@ -143,7 +152,9 @@ Result<void> Cards::uncordon(const GpuDevice& card) {
   CardBook next = book_;
   CardMark& mark = gpuward::mark_of(next, card);
   mark.cordoned = mark.drained = mark.quarantined = false;
-  return keep(std::move(next));
+  GPUWARD_TRY(keep(std::move(next)));
+  if (troubles_.contains(card.uuid)) mended_.erase(card.uuid);
+  return {};
 }
 
 bool Cards::out_of_use(const std::set<std::string>& uuids) const {

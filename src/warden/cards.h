@@ -37,7 +37,8 @@ class Cards {
   /// Errors: as write_book(); then nothing has changed.
   Result<void> cordon(const GpuDevice& card, const std::string& by, const std::string& why,
                       bool drained);
-  /// Ends a quarantine too: a person says that the card is well.
+  /// Ends a quarantine too: a person says that the card is well. Where the driver still says
+  /// otherwise it is quarantined again, for the same remedy: the trouble did not come back.
   Result<void> uncordon(const GpuDevice& card);
 
   std::optional<std::string> why_not_started(const std::string& service, std::uint64_t mark,
@@ -64,6 +65,8 @@ class Cards {
     Instant since;
   };
   std::map<std::string, Trouble> troubles_;  // by uuid, of the latest look
+  // Seen well, or booted anew, since they were last quarantined: what they have now came back.
+  std::set<std::string> mended_;
 };
 
 }  // namespace gpuward::warden
