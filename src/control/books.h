@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "control/messages.h"
+#include "os/durable.h"
 #include "os/fd.h"
 
 // Small books of the state folder that outlive the warden and the machine: one frame in a file
@@ -46,14 +47,15 @@ Book read_or_set_aside(const std::string& path, std::string* trouble) {
   return {};
 }
 
-/// Writes @p book to @p path, beside and renamed. Errors: as open(2), write(2), rename(2);
+/// Writes @p book to @p path, beside and renamed, and onto the disk: what is done next may be
+/// remembered by nothing else. Errors: as os::replace_file_durably();
 /// Errc::bad_message when it is larger than kLargestBook.
 template <class Book>
 Result<void> write_book(const std::string& path, const Book& book) {
   std::vector<std::byte> buffer(kLargestBook);
   auto frame = wire::encode(book, buffer);
   if (!frame) return fail(std::move(frame).error());
-  return os::replace_file_at(os::Fd(), path.c_str(), *frame, 0600);
+  return os::replace_file_durably(path, *frame, 0600);
 }
 
 }  // namespace gpuward::control
