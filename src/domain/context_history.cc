@@ -57,8 +57,9 @@ std::vector<ProcessId> ContextHistory::holders() const {
 
 // One that the look still lists had its context then: its row says so, not that it lives.
 void ContextHistory::forget(const std::set<ProcessId>& ended) {
-  std::erase_if(holders_,
-                [&](const auto& item) { return !item.second.listed && ended.contains(item.first); });
+  std::erase_if(holders_, [&](const auto& item) {
+    return !item.second.listed && ended.contains(item.first);
+  });
 }
 
 std::optional<Instant> ContextHistory::last_busy(Pid pid) const {

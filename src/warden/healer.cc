@@ -169,10 +169,9 @@ void Healer::restart(const std::string& service, Patient& patient, const HealFac
     same.intends = false;
     same.intent = number;
     const auto* member = fleet_.find_member(service);
-    const bool stands = member != nullptr && member->alive &&
-                        member->state.generation == generation &&
-                        member->state.phase == Phase::ready && !member->state.stop_asked &&
-                        !member->told_to_stop;
+    const bool stands =
+        member != nullptr && member->alive && member->state.generation == generation &&
+        member->state.phase == Phase::ready && !member->state.stop_asked && !member->told_to_stop;
     auto restarted = stands ? fleet_.restart(service) : Result<void>{};
     same.awaited = stands && restarted;
     if (same.awaited) return;

@@ -231,7 +231,8 @@ void Health::complete(StatusReport& report) const {
     const auto member = fleet_.members().find(service.name);
     if (!spoken || at == patients_.end() || member == fleet_.members().end()) continue;
     const Patient& patient = at->second;
-    if (!is_fresh(patient.memory, now) || patient.facts.phase != member->second.state.phase) continue;
+    if (!is_fresh(patient.memory, now) || patient.facts.phase != member->second.state.phase)
+      continue;
     auto judgement = explain(patient.facts, *patient.memory.current, now);
     service.verdict = judgement.decision.verdict;
     if (!judgement.sentence.empty()) service.sentence = std::move(judgement.sentence);
