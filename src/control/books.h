@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cerrno>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -45,6 +46,13 @@ Book read_or_set_aside(const std::string& path, std::string* trouble) {
     if (std::rename(path.c_str(), aside.c_str()) == 0) *trouble += "; kept as " + aside;
   }
   return {};
+}
+
+/// Before the first write over a book that read_or_set_aside() could not read: it may be sound, and
+/// is kept as PATH.unread. Nothing where there is none. Errors: as rename(2).
+inline Result<void> keep_unread(const std::string& path) {
+  if (std::rename(path.c_str(), (path + ".unread").c_str()) == 0 || errno == ENOENT) return {};
+  return fail(last_error("rename", path));
 }
 
 /// Writes @p book to @p path, beside and renamed, and onto the disk: what is done next may be

@@ -22,7 +22,8 @@ void Cards::open() {
   if (const auto boot = os::boot_id()) boot_ = std::string(boot->view());
   std::string trouble;
   book_ = control::read_or_set_aside<CardBook>(path_, &trouble);
-  if (!trouble.empty()) {
+  unread_ = !trouble.empty();
+  if (unread_) {
     LedgerEntry entry;
     entry.kind = EventKind::set_aside;
     entry.why = "which cards are out of use is not known any more";
@@ -32,19 +33,27 @@ void Cards::open() {
                  trouble.c_str());
   }
   CardBook next = book_;
+  bool changed = false;
   for (auto& mark : next.marks) {
     if (!end_by_boot(mark, boot_)) continue;
     auto entry = about(EventKind::quarantine_ended, mark);
     mended_.insert(mark.uuid);
+    changed = true;
     entry.evidence = "this machine was started anew";
     clerk_.note({entry});
   }
-  keep_or_say(std::move(next));
+  if (changed) keep_or_say(std::move(next));
+}
+
+Result<void> Cards::write(const CardBook& next) {
+  if (unread_) GPUWARD_TRY(control::keep_unread(path_));
+  unread_ = false;
+  return control::write_book(path_, next);
 }
 
 Result<void> Cards::keep(CardBook next) {
   tidy(next);
-  GPUWARD_TRY(control::write_book(path_, next));
+  GPUWARD_TRY(write(next));
   book_ = std::move(next);
   return {};
 }
@@ -52,7 +61,7 @@ Result<void> Cards::keep(CardBook next) {
 // What was found holds, although the next warden may not know of it.
 void Cards::keep_or_say(CardBook next) {
   tidy(next);
-  auto written = control::write_book(path_, next);
+  auto written = write(next);
   book_ = std::move(next);
   if (!written)
     std::fprintf(stderr, "gpuwardd: which cards are out of use cannot be kept: %s\n",

@@ -55,7 +55,10 @@ class Cards {
   Result<void> keep(CardBook next);
   void keep_or_say(CardBook next);
 
+  Result<void> write(const CardBook& next);
+
   std::string path_;
+  bool unread_ = false;  // a book lies there that could not be read
   Clerk& clerk_;
   std::string boot_;
   CardBook book_;

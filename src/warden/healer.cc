@@ -1,5 +1,7 @@
 #include "warden/healer.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -25,7 +27,8 @@ void Healer::open() {
   if (const auto boot = os::boot_id()) boot_ = std::string(boot->view());
   std::string trouble;
   book_ = control::read_or_set_aside<HealBook>(path_, &trouble);
-  if (trouble.empty()) return;
+  unread_ = !trouble.empty();
+  if (!unread_) return;
   LedgerEntry entry;
   entry.kind = EventKind::set_aside;
   entry.why =
@@ -38,7 +41,8 @@ void Healer::open() {
   HealRecord all;
   all.restarts.assign(kMostHealBudget, {time(), true, "unknown"});
   book_.services = {all};
-  (void)keep();
+  // One that could not be read this time, and may be sound, is left to the next warden as it is.
+  if (::access(path_.c_str(), F_OK) < 0) (void)keep();
 }
 
 HealTime Healer::time() const {
@@ -63,7 +67,9 @@ bool Healer::keep() {
     return !record.gave_up && in_window(record, true, now) + in_window(record, false, now) == 0;
   });
   if (next.services.size() > kMostRecords) return false;
-  const auto written = control::write_book(path_, next);
+  auto written = unread_ ? control::keep_unread(path_) : Result<void>{};
+  unread_ = unread_ && !written;
+  if (written) written = control::write_book(path_, next);
   if (!written) {
     std::fprintf(stderr, "gpuwardd: what is restarted cannot be kept: %s\n",
                  written.error().message().c_str());

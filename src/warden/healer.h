@@ -54,6 +54,7 @@ class Healer {
                  const Decision& decision);
 
   std::string path_;
+  bool unread_ = false;  // a book lies there that could not be read
   Fleet& fleet_;
   const Cards& cards_;
   Clerk& clerk_;

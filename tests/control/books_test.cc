@@ -68,6 +68,10 @@ TEST(Books, WhatCannotBeReadStaysWhereItIs) {
   (void)read_or_set_aside<CardBook>(path, &trouble);
   char target[64];
   EXPECT_GT(::readlink(path.c_str(), target, sizeof target), 0);
+  ASSERT_TRUE(keep_unread(path));
+  EXPECT_EQ(::readlink(path.c_str(), target, sizeof target), -1);
+  EXPECT_GT(::readlink((path + ".unread").c_str(), target, sizeof target), 0);
+  EXPECT_TRUE(keep_unread(path)) << "there is none";
 }
 
 }  // namespace

@@ -1,7 +1,11 @@
 #include "warden/cards.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <gtest/gtest.h>
 
+#include "control/books.h"
 #include "support/temp_folder.h"
 
 namespace gpuward::warden {
@@ -54,6 +58,29 @@ TEST_F(CardsTest, WhatComesBackAfterItWasWellTakesTheNextStep) {
   look(GpuState::ok, seconds(2));
   look(GpuState::reset_required, seconds(5));
   EXPECT_EQ(mark().remedy, CardRemedy::reboot);
+}
+
+// As by a warden that had no descriptor left when it began: here a link, which it does not follow.
+TEST(CardsBook, OneThatCouldNotBeReadIsNeitherTouchedAtTheStartNorWrittenOver) {
+  const tests::TempFolder folder;
+  const std::string path = folder.path() + "/cards";
+  CardBook book;
+  book.marks.resize(1);
+  book.marks[0].uuid = "GPU-a";
+  book.marks[0].cordoned = true;
+  ASSERT_TRUE(control::write_book(path + ".real", book));
+  ASSERT_EQ(::symlink((path + ".real").c_str(), path.c_str()), 0);
+  asio::io_context loop;
+  Clerk clerk(loop);
+  Cards cards(path, clerk);
+  cards.open();
+  struct stat info{};
+  ASSERT_EQ(::lstat(path.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISLNK(info.st_mode)) << "an empty book was written over it";
+  cards.is_on("xray", 7, {"GPU-b"});
+  ASSERT_EQ(::lstat((path + ".unread").c_str(), &info), 0);
+  EXPECT_TRUE(S_ISLNK(info.st_mode));
+  EXPECT_EQ(control::read_book<CardBook>(path)->services.size(), 1U);
 }
 
 }  // namespace
