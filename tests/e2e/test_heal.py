@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from gpuward import BIN, ROOT, Gpuward, alive, wait_for
+from test_hooks import recorder, told
 
 FILM = ROOT / "tests/films/nih_00000003_000.png"
 
@@ -112,6 +113,15 @@ def test_under_act_a_ghost_is_restarted_once_and_is_healthy_again(ward):
     with Load(ward):
         pass
     assert len(entries(ward, "healing")) == 1 and generation(ward) == 2
+
+
+def test_a_hook_is_told_what_is_wrong_with_a_ghost(ward, tmp_path):
+    up(ward, xray(keys=f'hooks = {{ GHOST_NOCTX = ["{recorder(tmp_path)}"] }}'))
+    with Load(ward):
+        make_ghost(ward)
+        env, = wait_for(lambda: told(tmp_path), 15, "the hook has run")
+    assert env["GPUWARD_VERDICT"] == "GHOST_NOCTX"
+    assert env["GPUWARD_SENTENCE"] == "it lives, but its GPU context has gone: its log told of a CUDA error"
 
 
 def test_observe_is_the_default_and_touches_nothing(ward):
