@@ -337,6 +337,8 @@ void Warden::tell_hooks() {
     if (member == nullptr) continue;
     const bool troubled = !member->alive && !member->trouble.empty();
     const auto* decision = member->alive ? health_.decision(name) : nullptr;
+    // Nobody has looked lately: that it is no ghost any more is not known.
+    if (member->alive && decision == nullptr && member->state.phase == Phase::ready) continue;
     const Verdict verdict = troubled              ? Verdict::failed
                             : decision != nullptr ? decision->verdict
                                                   : judge(member->state);
