@@ -112,6 +112,27 @@ bool quarantine(CardMark& mark, const CardFinding& finding, std::int64_t unix_ms
   return true;
 }
 
+std::optional<CardFinding> finding_of(std::span<const XidIncident> heard, const CardMark* mark,
+                                      const std::string& boot) {
+  Instant from = Instant::min();
+  if (mark != nullptr && !mark->lifted_boot.empty() && mark->lifted_boot == boot)
+    from = Instant(std::chrono::nanoseconds(mark->lifted_ns)) + kLogClockSlack;
+  std::optional<CardFinding> worst;
+  for (const auto& incident : heard) {
+    if (incident.judged.consequence != CardConsequence::quarantine || incident.last <= from)
+      continue;
+    auto finding = finding_of(incident.judged, incident.line.number);
+    if (!worst || finding.remedy > worst->remedy) worst = std::move(finding);
+  }
+  return worst;
+}
+
+void lift(CardMark& mark, Instant now, const std::string& boot) {
+  mark.cordoned = mark.drained = mark.quarantined = false;
+  mark.lifted_ns = now.time_since_epoch() / std::chrono::nanoseconds(1);
+  mark.lifted_boot = boot;
+}
+
 bool end_by_boot(CardMark& mark, const std::string& boot) {
   if (!mark.quarantined || boot.empty() || mark.boot == boot) return false;
   if (mark.remedy != CardRemedy::reset && mark.remedy != CardRemedy::reboot) return false;
@@ -136,10 +157,12 @@ CardMark& mark_of(CardBook& book, const GpuDevice& device) {
   return *at;
 }
 
-// One that was quarantined stays: it is known again when the trouble comes back.
+// One that was quarantined stays: it is known again when the trouble comes back. So does one that a
+// person called well: the kernel's log may still tell what was before.
 void tidy(CardBook& book) {
   std::erase_if(book.marks, [](const CardMark& mark) {
-    return !mark.cordoned && !mark.quarantined && mark.remedy == CardRemedy::none;
+    return !mark.cordoned && !mark.quarantined && mark.remedy == CardRemedy::none &&
+           mark.lifted_boot.empty();
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,9 @@ struct CardMark {
   std::int64_t quarantined_unix_ms = 0;  ///< the last time, ended or not
   std::string boot;                      ///< id of the boot it was in
   CardRemedy remedy = CardRemedy::none;
+  /// When a person said last that the card is well: CLOCK_MONOTONIC of that boot. Empty: never.
+  std::int64_t lifted_ns = 0;
+  std::string lifted_boot;
 };
 
 /// Which cards a service held memory of when it ran last.
@@ -82,10 +86,20 @@ std::optional<CardFinding> finding_of(const GpuDevice& device);
 /// What the driver said of it in the kernel's log, once that was judged to mean a quarantine.
 CardFinding finding_of(const XidJudgement& judged, std::uint32_t xid);
 
+/// What the kernel's log of this boot told of one card that still calls for a quarantine; the worst
+/// of it. Nothing of what was said before a person lifted @p mark, nor within kLogClockSlack after:
+/// a kernel's record has a clock of its own.
+/// @param mark  of the card; null: it has none
+std::optional<CardFinding> finding_of(std::span<const XidIncident> heard, const CardMark* mark,
+                                      const std::string& boot);
+inline constexpr auto kLogClockSlack = std::chrono::seconds(60);
+
 inline constexpr auto kSameTroubleWithin = std::chrono::hours(24);
 /// Puts @p mark into quarantine, or raises the remedy of one that is. @return whether it changed.
 bool quarantine(CardMark& mark, const CardFinding& finding, std::int64_t unix_ms,
                 const std::string& boot);
+/// A person says that the card is well: both marks end.
+void lift(CardMark& mark, Instant now, const std::string& boot);
 /// Ends the quarantine of an earlier boot than @p boot where a boot mends it. @return whether it
 /// did.
 bool end_by_boot(CardMark& mark, const std::string& boot);

@@ -114,6 +114,12 @@ void Cards::quarantine(const std::string& uuid, const CardFinding& finding) {
   keep_or_say(std::move(next));
 }
 
+void Cards::hear(const std::string& uuid, std::span<const XidIncident> heard) {
+  if (heard.empty()) return;
+  if (const auto finding = finding_of(heard, find_mark(book_, uuid), boot_))
+    quarantine(uuid, *finding);
+}
+
 void Cards::is_on(const std::string& service, std::uint64_t mark,
                   const std::set<std::string>& uuids) {
   CardBook next = book_;
@@ -160,7 +166,7 @@ Result<void> Cards::cordon(const GpuDevice& card, const std::string& by, const s
 Result<void> Cards::uncordon(const GpuDevice& card) {
   CardBook next = book_;
   CardMark& mark = gpuward::mark_of(next, card);
-  mark.cordoned = mark.drained = mark.quarantined = false;
+  lift(mark, os::now(), boot_);
   GPUWARD_TRY(keep(std::move(next)));
   if (troubles_.contains(card.uuid)) mended_.erase(card.uuid);
   return {};

@@ -3,6 +3,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ class Cards {
   void see(const GpuSnapshot& snapshot, Instant now);
   /// The same by another rule, as the kernel log's. For a card that is seen.
   void quarantine(const std::string& uuid, const CardFinding& finding);
+  /// The same by all that the kernel's log told of it in this boot, whenever that was, but not by
+  /// what a person has called well since.
+  void hear(const std::string& uuid, std::span<const XidIncident> heard);
 
   /// @p service, whose process is made of @p mark, holds memory on @p uuids now.
   void is_on(const std::string& service, std::uint64_t mark, const std::set<std::string>& uuids);

@@ -328,6 +328,17 @@ std::string KernelLog::uuid_of(const PciAddress& address, const GpuSnapshot& sna
   return name == names_.end() ? "" : std::string(name->second.view());
 }
 
+std::string KernelLog::uuid_of_unknown(const GpuSnapshot& snapshot) const {
+  if (snapshot.devices.size() != 1) return "";
+  const GpuDevice& only = snapshot.devices.front();
+  const auto own = address_of(only, snapshot);
+  // One that is off the bus may be in no list any more.
+  const auto is_other = [&](const PciAddress& address) { return own != address; };
+  if (std::ranges::any_of(history_.cards(), is_other)) return "";
+  if (std::ranges::any_of(names_, is_other, [](const auto& name) { return name.first; })) return "";
+  return only.uuid;
+}
+
 KernelLogReport KernelLog::report() const {
   return {sight_, path_, detail_, lost_before_ + (log_ ? log_->lost() : 0)};
 }

@@ -53,6 +53,10 @@ class KernelLog {
   /// The address of a card; nullopt where nobody has said it.
   std::optional<PciAddress> address_of(const GpuDevice& device, const GpuSnapshot& snapshot) const;
 
+  /// The card that an incident without an address is of: the only one there is. Empty: it cannot be
+  /// told, as where the log names any other.
+  std::string uuid_of_unknown(const GpuSnapshot& snapshot) const;
+
   KernelLogReport report() const;
   /// What `status` shows, newest first, at most kMostShown: not what is only for the record.
   std::vector<CardIncident> incidents(const GpuSnapshot& snapshot) const;

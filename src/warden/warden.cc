@@ -268,6 +268,7 @@ int Warden::run() {
   sentinel_.start([this](GpuSnapshot snapshot) {
     cards_.see(snapshot, os::now());
     fleet_.set_gpu(std::move(snapshot));
+    hear_log();
     holders_.see(os::now());
     health_.look();
     heal();
@@ -324,11 +325,24 @@ void Warden::heal() {
 // Its card first: nothing is restarted onto one that was just taken out of use.
 void Warden::see_incident(const XidIncident& incident) {
   health_.judge_again(incident.service);
-  const auto uuid = kernel_log_.uuid_of(incident.line.card, fleet_.gpu());
+  const auto uuid = incident.card_is_known ? kernel_log_.uuid_of(incident.line.card, fleet_.gpu())
+                                           : kernel_log_.uuid_of_unknown(fleet_.gpu());
   if (incident.judged.consequence == CardConsequence::quarantine && !uuid.empty())
     cards_.quarantine(uuid, finding_of(incident.judged, incident.line.number));
   heal();
   tell_hooks();
+}
+
+// What was said while its card could not be marked: before this warden began, or saw any card.
+void Warden::hear_log() {
+  const GpuSnapshot& gpu = fleet_.gpu();
+  const XidHistory& history = kernel_log_.history();
+  for (const auto& device : gpu.devices)
+    if (const auto address = kernel_log_.address_of(device, gpu))
+      cards_.hear(device.uuid, history.of_card(*address));
+  if (history.of_unknown_card().empty()) return;
+  if (const auto uuid = kernel_log_.uuid_of_unknown(gpu); !uuid.empty())
+    cards_.hear(uuid, history.of_unknown_card());
 }
 
 void Warden::tell_hooks() {

@@ -19,9 +19,9 @@
 #include "warden/fleet.h"
 #include "warden/healer.h"
 #include "warden/health.h"
+#include "warden/holders.h"
 #include "warden/hooks.h"
 #include "warden/kernel_log.h"
-#include "warden/holders.h"
 #include "warden/operation.h"
 #include "warden/sentinel.h"
 
@@ -85,6 +85,7 @@ class Warden {
   void tell_hooks();
   void heal();
   void see_incident(const XidIncident& incident);
+  void hear_log();
   void reap_children();
   void wait_for_signals();
   void meet_manager();

@@ -90,6 +90,44 @@ TEST(Quarantine, WhatComesBackTakesTheNextStep) {
   EXPECT_EQ(later.remedy, CardRemedy::reset);
 }
 
+XidIncident heard(std::uint32_t xid, XidAction action, Instant last) {
+  XidIncident incident;
+  incident.line.number = xid;
+  incident.first = incident.last = last;
+  incident.judged.action = action;
+  incident.judged.consequence = CardConsequence::quarantine;
+  return incident;
+}
+
+TEST(Quarantine, TheWorstThatTheLogToldOfTheCardCounts) {
+  const Instant then{std::chrono::hours(9)};
+  std::vector<XidIncident> all{heard(79, XidAction::reboot_host, then),
+                               heard(95, XidAction::reset_card, then)};
+  EXPECT_EQ(finding_of(all, nullptr, "1")->rule, "Xid 79");
+  all.front().judged.consequence = CardConsequence::none;
+  EXPECT_EQ(finding_of(all, nullptr, "1")->rule, "Xid 95");
+  EXPECT_FALSE(finding_of({}, nullptr, "1"));
+}
+
+TEST(Quarantine, WhatWasSaidBeforeAPersonCalledTheCardWellIsOver) {
+  const Instant then{std::chrono::hours(9)};
+  const std::vector<XidIncident> all{heard(79, XidAction::reboot_host, then)};
+  CardMark mark;
+  ASSERT_TRUE(quarantine(mark, *finding_of(all, nullptr, "1"), 1, "1"));
+  lift(mark, then + std::chrono::seconds(5), "1");
+  EXPECT_FALSE(mark.quarantined);
+  EXPECT_FALSE(finding_of(all, &mark, "1"));
+  EXPECT_TRUE(finding_of(all, &mark, "2")) << "it was said in a later boot";
+  const std::vector<XidIncident> later{
+      heard(79, XidAction::reboot_host, then + kLogClockSlack * 2)};
+  EXPECT_TRUE(finding_of(later, &mark, "1"));
+  CardBook book;
+  book.marks.push_back(mark);
+  book.marks.front().remedy = CardRemedy::none;
+  tidy(book);
+  EXPECT_EQ(book.marks.size(), 1U) << "else the log would say it again to the next warden";
+}
+
 TEST(WhyNotStarted, WhatWasOnACordonedCardWaits) {
   CardBook book;
   remember(book, "xray", 7, {"GPU-a"});

@@ -150,6 +150,18 @@ def test_words_without_a_number_in_three_lines(up):
     assert up.incident(79, times=2)
 
 
+def test_words_without_an_address_are_of_the_only_card_until_a_person_says_that_it_is_well(up):
+    def marked():
+        return up.status()["gpus"][0]["quarantined"]
+    up.say("NVRM: fallen off the bus and is not responding to commands.\n")
+    wait_for(marked, why="there is no other card")
+    assert up("uncordon", "0").returncode == 0 and not marked()
+    ages = [0]
+    wait_for(lambda: ages.append(up.status()["gpus"][0]["age_seconds"]) or ages[-1] < ages[-2], why="it was looked at again")
+    up.event("quarantined")
+    assert not marked() and len(up.events("quarantined")) == 1
+
+
 def test_an_address_that_nobody_knows_is_told_apart_from_the_card(up):
     up.say("NVRM: GPU at PCI:0000:61:00: GPU-95d4eaef-812a-5157-fec0-7d64667313dc\n"
            "NVRM: Xid (PCI:0000:61:00): 48, pid='<unknown>', name=<unknown>, DBE\n"
