@@ -58,27 +58,37 @@ bool EventSource::open() {
   }
   std::uint32_t count = 0;
   if (library_.init(mark_, -1) != abi::kSuccess ||
-      library_.count(mark_, -1, &count) != abi::kSuccess ||
-      library_.event_set(mark_, -1, &set_) != abi::kSuccess || set_ == nullptr)
+      library_.count(mark_, -1, &count) != abi::kSuccess)
     return false;
-  bool any = false;
-  cards_.resize(std::min(count, kMostCards));
+  std::vector<bool> asked(std::min(count, kMostCards));
+  for (std::uint32_t index = 0; index < asked.size(); ++index) asked[index] = options_.wants(index);
+  while (library_.event_set(mark_, -1, &set_) == abi::kSuccess && set_ != nullptr) {
+    const auto spoiler = register_all(asked);
+    const bool any = std::ranges::any_of(cards_, [](auto card) { return card != nullptr; });
+    if (!spoiler && any) return true;
+    close();
+    if (!spoiler) return false;
+    asked[*spoiler] = false;  // so this ends, after as many sets as there are cards
+  }
+  set_ = nullptr;
+  return false;
+}
+
+std::optional<std::uint32_t> EventSource::register_all(const std::vector<bool>& asked) {
+  cards_.assign(asked.size(), nullptr);
   for (std::uint32_t index = 0; index < cards_.size(); ++index) {
     const int number = static_cast<int>(index);
     abi::Device card = nullptr;
     std::uint64_t offered = 0;
-    if (!options_.wants(index) || library_.handle(mark_, number, index, &card) != abi::kSuccess ||
+    if (!asked[index] || library_.handle(mark_, number, index, &card) != abi::kSuccess ||
         library_.event_types(mark_, number, card, &offered) != abi::kSuccess ||
         (offered & kWanted) == 0)
       continue;
     const auto code = library_.register_events(mark_, number, card, offered & kWanted, set_);
-    if (code == abi::kUnknown) break;  // the set is undefined now
-    if (code != abi::kSuccess) continue;
-    cards_[index] = card;
-    any = true;
+    if (code == abi::kUnknown) return index;
+    if (code == abi::kSuccess) cards_[index] = card;
   }
-  if (!any) close();
-  return any;
+  return std::nullopt;
 }
 
 std::optional<GpuEvent> EventSource::wait(std::chrono::milliseconds patience) {

@@ -27,6 +27,9 @@ class EventSource {
 
  private:
   void close();
+  /// Registers the cards that are @p asked about with the set. @return the card at which the
+  /// driver left the set undefined (nvmlDeviceRegisterEvents says so of code 999): it is useless
+  std::optional<std::uint32_t> register_all(const std::vector<bool>& asked);
 
   NvmlOptions options_;
   CallMark mark_;

@@ -48,6 +48,9 @@ void EventWatch::work() {
       continue;
     }
     const auto event = source_.wait(kPatience);
+    // Asked again at once it would most likely fail again, at the price of an nvmlInit_v2 each
+    // time.
+    if (!event && !source_.is_open()) std::this_thread::sleep_for(kReopenAfter);
     if (!event) continue;
     const std::lock_guard lock(mutex_);
     if (waiting_.events.size() < kMostEvents)

@@ -24,11 +24,23 @@ void put(char* text, std::string_view value) {
 
 int samples_taken = 0;
 
+int inits = 0;
+int sets_open = 0;
+bool undefined = false;          // of the event set: registering failed with 999
+abi::Device heard_of = nullptr;  // the card that was registered last
+
 }  // namespace
 
 extern "C" {
 
+int fake_inits() {
+  return inits;
+}
+int fake_sets_open() {
+  return sets_open;
+}
 abi::Code nvmlInit_v2() {
+  ++inits;
   return std::atoi(set("FAKE_INIT"));
 }
 const char* nvmlErrorString(abi::Code) {
@@ -39,11 +51,12 @@ abi::Code nvmlSystemGetDriverVersion(char* text, std::uint32_t) {
   return abi::kSuccess;
 }
 abi::Code nvmlDeviceGetCount_v2(std::uint32_t* count) {
-  *count = 1;
+  *count =
+      *set("FAKE_CARDS") != '\0' ? static_cast<std::uint32_t>(std::atoi(set("FAKE_CARDS"))) : 1;
   return abi::kSuccess;
 }
-abi::Code nvmlDeviceGetHandleByIndex_v2(std::uint32_t, abi::Device* device) {
-  *device = reinterpret_cast<abi::Device>(1);
+abi::Code nvmlDeviceGetHandleByIndex_v2(std::uint32_t index, abi::Device* device) {
+  *device = reinterpret_cast<abi::Device>(1 + 16ULL * index);
   return abi::kSuccess;
 }
 abi::Code nvmlDeviceGetUUID(abi::Device device, char* text, std::uint32_t) {
@@ -152,6 +165,42 @@ abi::Code nvmlGpmMetricsGet(abi::GpmMetrics* metrics) {
     metrics->metrics[n].code = metrics->metrics[n].id == 5 ? abi::kNotSupported : abi::kSuccess;
     metrics->metrics[n].value = metrics->metrics[n].id + 0.5;
   }
+  return abi::kSuccess;
+}
+
+// Events: only where FAKE_EVENTS is set. Registering card FAKE_SPOILER leaves the set undefined;
+// FAKE_WAIT is what a wait says, 0 an Xid of the card that was registered last.
+abi::Code nvmlEventSetCreate(abi::EventSet* made) {
+  *made = reinterpret_cast<abi::EventSet>(1);
+  undefined = false;
+  heard_of = nullptr;
+  ++sets_open;
+  return abi::kSuccess;
+}
+abi::Code nvmlEventSetFree(abi::EventSet) {
+  --sets_open;
+  return abi::kSuccess;
+}
+abi::Code nvmlDeviceGetSupportedEventTypes(abi::Device, std::uint64_t* types) {
+  *types = 0;
+  if (*set("FAKE_EVENTS") != '\0') *types = abi::kEventXid;
+  return abi::kSuccess;
+}
+abi::Code nvmlDeviceRegisterEvents(abi::Device card, std::uint64_t, abi::EventSet) {
+  const auto index = (reinterpret_cast<std::uintptr_t>(card) - 1) / 16;
+  if (*set("FAKE_SPOILER") != '\0' && index == std::strtoul(set("FAKE_SPOILER"), nullptr, 10)) {
+    undefined = true;
+    return abi::kUnknown;
+  }
+  heard_of = card;
+  return abi::kSuccess;
+}
+abi::Code nvmlEventSetWait_v2(abi::EventSet, abi::EventData* event, std::uint32_t) {
+  if (undefined) return abi::kUnknown;
+  if (const int code = std::atoi(set("FAKE_WAIT")); code != 0) return code;
+  event->device = heard_of;
+  event->type = abi::kEventXid;
+  event->data = 79;
   return abi::kSuccess;
 }
 

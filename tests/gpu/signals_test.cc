@@ -1,5 +1,6 @@
 #include "gpu/signals.h"
 
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,11 +15,19 @@
 namespace gpuward::gpu {
 namespace {
 
+/// A count that the fake library keeps.
+int of_fake(const char* name) {
+  static void* library = ::dlopen(FAKE_NVML, RTLD_NOW);
+  return reinterpret_cast<int (*)()>(::dlsym(library, name))();
+}
+
 /// Looks through the fake library. The variables are the fake's switches.
 class FakeDriver : public testing::Test {
  protected:
   FakeDriver() {
-    for (const char* name : {"FAKE_INIT", "FAKE_MEMORY", "FAKE_PID"}) ::unsetenv(name);
+    for (const char* name : {"FAKE_INIT", "FAKE_MEMORY", "FAKE_PID", "FAKE_CARDS", "FAKE_EVENTS",
+                             "FAKE_SPOILER", "FAKE_WAIT"})
+      ::unsetenv(name);
   }
   static GpuDevice first_card(Nvml& nvml, bool everything = false) {
     const auto snapshot = nvml.look(everything);
@@ -122,6 +131,30 @@ TEST_F(FakeDriver, EventsThatTheDriverDoesNotOfferAreNone) {
   EXPECT_EQ(event_kind(0x8), GpuEventKind::xid);
   EXPECT_EQ(event_kind(0x2), GpuEventKind::ecc_uncorrected);
   EXPECT_EQ(event_kind(0x40), GpuEventKind::other);
+}
+
+TEST_F(FakeDriver, ACardThatSpoilsTheSetOfEventsIsLeftOut) {
+  ::setenv("FAKE_EVENTS", "1", 1);
+  ::setenv("FAKE_CARDS", "3", 1);
+  ::setenv("FAKE_SPOILER", "1", 1);
+  EventSource source{NvmlOptions(FAKE_NVML)};
+  const int before = of_fake("fake_sets_open");
+  ASSERT_TRUE(source.open());
+  const auto event = source.wait(std::chrono::milliseconds(0));
+  ASSERT_TRUE(event) << "of a set that is undefined nothing comes";
+  EXPECT_EQ(event->index, 2U) << "the cards after it are listened to";
+  EXPECT_EQ(event->kind, GpuEventKind::xid);
+  EXPECT_EQ(of_fake("fake_sets_open"), before + 1) << "the undefined one was given back";
+}
+
+TEST_F(FakeDriver, NoSetIsLeftWhereEveryCardSpoilsIt) {
+  ::setenv("FAKE_EVENTS", "1", 1);
+  ::setenv("FAKE_SPOILER", "0", 1);
+  EventSource source{NvmlOptions(FAKE_NVML)};
+  const int before = of_fake("fake_sets_open");
+  EXPECT_FALSE(source.open());
+  EXPECT_FALSE(source.is_open());
+  EXPECT_EQ(of_fake("fake_sets_open"), before);
 }
 
 TEST_F(FakeDriver, PlaceIsReadFromSysfs) {
