@@ -262,7 +262,13 @@ void Card::condemn(const Look& look, abi::Code code) {
   device_.detail = look.library.explain(call_, code);
   if (code != abi::kUnknown && code != abi::kOperatingSystem) return;
   const auto minor = device_.place.minor.maybe();
-  if (!look.pids.contained && !(minor && device_file_is_denied(*minor))) return;
+  const auto is_denied = [&] {
+    look.mark.begin(kOpensDevice, static_cast<int>(device_.index));
+    const bool denied = device_file_is_denied(*minor);
+    look.mark.end();
+    return denied;
+  };
+  if (!look.pids.contained && !(minor && is_denied())) return;
   device_.state = GpuState::cut_off;
   device_.detail +=
       "; the device was taken from this container, as `systemctl daemon-reload` on "

@@ -18,9 +18,9 @@ namespace gpuward::gpu {
 class CallMark {
  public:
   struct Call {
-    const char* name = nullptr;  ///< null: none. Lives as long as the program.
-    int device = -1;             ///< -1: about no card
-    Instant since = Instant::max();
+    const char* name = nullptr;      ///< null: none is under way. Lives as long as the program.
+    int device = -1;                 ///< -1: about no card
+    Instant since = Instant::max();  ///< its begin; where none is, the end of the last
   };
   Call get() const {
     return {name_.load(std::memory_order_acquire), device_.load(std::memory_order_relaxed),
@@ -31,13 +31,20 @@ class CallMark {
     since_.store(os::now().time_since_epoch().count(), std::memory_order_relaxed);
     name_.store(name, std::memory_order_release);
   }
-  void end() { name_.store(nullptr, std::memory_order_release); }
+  void end() {
+    since_.store(os::now().time_since_epoch().count(), std::memory_order_relaxed);
+    name_.store(nullptr, std::memory_order_release);
+  }
 
  private:
   std::atomic<const char*> name_{nullptr};
   std::atomic<int> device_{-1};
   std::atomic<Duration::rep> since_{0};
 };
+
+/// What else runs in the driver, in a CallMark.
+inline constexpr const char* kOpensDevice = "the open of the device file";
+inline constexpr const char* kReadsVersion = "the read of /proc/driver/nvidia/version";
 
 /// A function of the driver's library, or its absence.
 template <class Fn>

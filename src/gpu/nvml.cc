@@ -65,8 +65,10 @@ bool Nvml::connect(Instant now) {
   if (connected_) return true;
   if (now < retry_at_) return false;
   pids_ = read_pid_space();
-  if (const auto text = os::read_file("/proc/driver/nvidia/version", 4096))
-    module_version_ = module_version_in(*text);
+  mark_.begin(kReadsVersion, -1);
+  const auto text = os::read_file("/proc/driver/nvidia/version", 4096);
+  mark_.end();
+  if (text) module_version_ = module_version_in(*text);
   if (!library_.init) {
     mark_.begin("dlopen", -1);  // runs the library's own start-up code
     const std::string problem = library_.load(options_.library);

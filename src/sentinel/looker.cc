@@ -16,10 +16,16 @@ namespace {
 
 /// Calls that may take seconds on a card that sleeps.
 bool wakes(std::string_view call) {
-  return call == "dlopen" || call == "nvmlInit_v2" || call == "nvmlDeviceGetHandleByIndex_v2";
+  return call == "dlopen" || call == "nvmlInit_v2" || call == "nvmlDeviceGetHandleByIndex_v2" ||
+         call == gpu::kOpensDevice || call == gpu::kReadsVersion;
 }
 
 }  // namespace
+
+Instant stuck_at(const gpu::CallMark::Call& call, Instant asked) {
+  if (call.name == nullptr) return std::max(call.since, asked) + kGapDeadline;
+  return call.since + (wakes(call.name) ? kWakeDeadline : kCallDeadline);
+}
 
 Result<Looker*> Looker::start(gpu::NvmlOptions options) {
   const int number = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -43,6 +49,7 @@ bool Looker::ask(bool everything) {
   everything_ |= everything;
   if (busy_) return false;
   asked_ = busy_ = true;
+  asked_at_ = os::now();
   wake_.notify_one();
   return true;
 }
@@ -76,10 +83,13 @@ void Looker::work() {
   }
 }
 
-Instant Looker::stuck_at(Instant now) const {
+Instant Looker::stuck_at() const {
+  return sentinel::stuck_at(nvml_.in_progress().get(), asked_at_);
+}
+
+bool Looker::is_waking() const {
   const auto call = nvml_.in_progress().get();
-  if (call.name == nullptr) return now + kCallDeadline;
-  return call.since + (wakes(call.name) ? kWakeDeadline : kCallDeadline);
+  return call.name != nullptr && wakes(call.name);
 }
 
 std::string Looker::what_it_does() const {
@@ -126,7 +136,7 @@ GpuSnapshot Looker::hung(Instant now) const {
 GpuSnapshot Looker::unfinished() const {
   GpuSnapshot snapshot = last_;
   snapshot.events.clear(), snapshot.events_lost = 0;
-  if (snapshot.sight == GpuSight::unknown) snapshot.detail = "still in " + what_it_does();
+  if (snapshot.sight == GpuSight::unknown) snapshot.detail = "still waking: " + what_it_does();
   return snapshot;
 }
 

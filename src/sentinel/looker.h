@@ -18,6 +18,14 @@ inline constexpr std::chrono::milliseconds kCallDeadline{900};
 /// seconds, once.
 inline constexpr std::chrono::milliseconds kWakeDeadline{5000};
 
+/// The same of what a look does between two calls: reading files about processes, which may be
+/// thousands, on a machine that may be busy.
+inline constexpr std::chrono::milliseconds kGapDeadline{5000};
+
+/// When @p call, or the gap where it names none, will have taken too long.
+/// @param asked  when the look was asked for: the gap before its first call begins there
+Instant stuck_at(const gpu::CallMark::Call& call, Instant asked);
+
 /// Looks at the cards on a thread of its own, because a call into a stuck driver never returns and
 /// cannot be ended. One look at a time; the functions here are for one other thread, which never
 /// waits for it. The thread is not joined, so a Looker lives until the process _exits: create it
@@ -36,9 +44,10 @@ class Looker {
   int ready_fd() const { return ready_.get(); }
   /// The snapshot of the look that ended, once.
   std::optional<GpuSnapshot> take();
-  /// When the call that is under way will have taken too long; between two calls kCallDeadline from
-  /// @p now.
-  Instant stuck_at(Instant now) const;
+  /// When what is under way will have taken too long. For as long as a look is.
+  Instant stuck_at() const;
+  /// Is a call under way that may take seconds?
+  bool is_waking() const;
   /// What can be said while a call hangs: sight hung, the cards as last read; the card in whose
   /// call it hangs is suspect, or all are when the call is about none. No list of processes counts
   /// as visible: the numbers are old.
@@ -55,6 +64,7 @@ class Looker {
   os::Fd ready_;
   gpu::Nvml nvml_;
   GpuSnapshot last_;  // the last that was taken
+  Instant asked_at_ = Instant::min();
   std::mutex mutex_;  // held for moments only, never during a call into the driver
   std::condition_variable wake_;
   bool asked_ = false;

@@ -136,7 +136,7 @@ GpuSnapshot look_once(sentinel::Looker& looker, std::chrono::milliseconds within
   for (;;) {
     if (auto snapshot = looker.take()) return *std::move(snapshot);
     const Instant now = os::now();
-    const Instant stuck = std::min(deadline, looker.stuck_at(now));
+    const Instant stuck = std::min(deadline, looker.stuck_at());
     if (now >= stuck) return looker.hung(now);
     pollfd ready{looker.ready_fd(), POLLIN, 0};
     ::poll(&ready, 1, os::poll_timeout(stuck));

@@ -30,7 +30,7 @@ class Server {
                        {looker_.ready_fd(), POLLIN, 0},
                        {events_ != nullptr ? events_->ready_fd() : -1, POLLIN, 0},
                        {probe_.poll_fd(), POLLIN, 0}};
-      const int got = ::poll(fds, 4, os::poll_timeout(next_deed(os::now())));
+      const int got = ::poll(fds, 4, os::poll_timeout(next_deed()));
       if (got < 0 && errno != EINTR) return fail(last_error("poll"));
       if (got > 0 && fds[2].revents != 0) hear_events();
       if (got > 0 && fds[3].revents != 0) probe_.finish();
@@ -42,10 +42,10 @@ class Server {
   }
 
  private:
-  Instant next_deed(Instant now) const {
+  Instant next_deed() const {
     const Instant probe = probing_ ? probe_.due() : Instant::max();
     if (!looking_) return std::min(probe, next_look_);
-    return std::min({probe, std::max(looker_.stuck_at(now), report_from_), heartbeat_});
+    return std::min({probe, std::max(looker_.stuck_at(), report_from_), heartbeat_});
   }
 
   void begin_look(Instant now) {
@@ -95,13 +95,13 @@ class Server {
     over_ = got <= 0;
     wanted_ = true;
     const Instant now = os::now();
-    if (looking_ && now >= looker_.stuck_at(now)) report_from_ = now;
+    if (looking_ && now >= looker_.stuck_at()) report_from_ = now;
     return {};
   }
 
   Result<void> report_unfinished(Instant now) {
     if (!looking_ || over_) return {};
-    if (now >= report_from_ && now >= looker_.stuck_at(now)) {
+    if (now >= report_from_ && now >= looker_.stuck_at()) {
       report_from_ = now + kPeriod;
       heartbeat_ = now + 2 * kPeriod;
       return send(looker_.hung(now));

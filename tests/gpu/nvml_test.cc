@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "os/clock.h"
+
 namespace gpuward::gpu {
 namespace {
 
@@ -40,6 +42,8 @@ TEST(CallMark, KnowsTheCallUnderWay) {
                                    return abi::kSuccess;
                                  }};
   EXPECT_EQ(call(seen, 3), abi::kSuccess);
+  EXPECT_GE(seen.get().since, during.since) << "a gap begins where the call ended";
+  EXPECT_LE(seen.get().since, os::now());
   EXPECT_STREQ(during.name, "nvmlInit_v2");
   EXPECT_EQ(during.device, 3);
   EXPECT_EQ(seen.get().name, nullptr);
