@@ -14,8 +14,8 @@
 namespace gpuward::sentinel {
 namespace {
 
-/// States: idle (waiting for next_look_ or a byte); looking (a call may get stuck). A byte while
-/// looking is kept in wanted_, because the look under way may have read already.
+/// States: idle (waiting for pace_ or a byte); looking (a call may get stuck). A byte while looking
+/// is kept in pace_, because the look under way may have read already.
 class Server {
  public:
   Server(Looker& looker, gpu::NvmlOptions options, const os::Fd& peer)
@@ -44,15 +44,13 @@ class Server {
  private:
   Instant next_deed() const {
     const Instant probe = probing_ ? probe_.due() : Instant::max();
-    if (!looking_) return std::min(probe, next_look_);
+    if (!looking_) return std::min(probe, pace_.due());
     return std::min({probe, std::max(looker_.stuck_at(), report_from_), heartbeat_});
   }
 
   void begin_look(Instant now) {
-    if (looking_ || (now < next_look_ && !wanted_)) return;
-    looking_ = looker_.ask(everything_);
-    wanted_ = everything_ = false;
-    next_look_ = now + kPeriod;
+    if (looking_ || now < pace_.due()) return;
+    looking_ = looker_.ask(pace_.begin(now));
     report_from_ = now;
     heartbeat_ = now + 2 * kPeriod;
   }
@@ -83,8 +81,7 @@ class Server {
         ++pending_.lost;
     }
     pending_.lost += taken.lost;
-    // What the driver tells by itself is worth a look at what else it now says.
-    wanted_ = everything_ = true;
+    pace_.hear_event();
   }
 
   Result<void> hear() {
@@ -93,7 +90,7 @@ class Server {
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return {};
     if (got < 0 && errno != ECONNRESET) return fail(last_error("read a question"));
     over_ = got <= 0;
-    wanted_ = true;
+    pace_.ask();
     const Instant now = os::now();
     if (looking_ && now >= looker_.stuck_at()) report_from_ = now;
     return {};
@@ -144,10 +141,8 @@ class Server {
   bool probing_ = false;
   bool events_tried_ = false;
   bool looking_ = false;
-  bool wanted_ = false;
-  bool everything_ = false;
   bool over_ = false;
-  Instant next_look_ = Instant::min();
+  Pace pace_;
   Instant report_from_ = Instant::max();  // a hung call is reported from here on
   Instant heartbeat_ = Instant::max();    // something is said then, even of a look that goes on
 };

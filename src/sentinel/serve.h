@@ -3,11 +3,12 @@
 #include "base/error.h"
 #include "os/fd.h"
 #include "sentinel/looker.h"
+#include "sentinel/pace.h"
 
 namespace gpuward::sentinel {
 
 /// How often the cards are looked at unasked.
-inline constexpr std::chrono::milliseconds kPeriod{1000};
+inline constexpr auto kPeriod = Pace::kPeriod;
 
 /// How long the peer may take nothing.
 inline constexpr std::chrono::seconds kPeerPatience{2};
