@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -46,6 +47,8 @@ class Looker {
   std::optional<GpuSnapshot> take();
   /// When what is under way will have taken too long. For as long as a look is.
   Instant stuck_at() const;
+  /// When to ask for stuck_at() again: by then the next call may be the one that is stuck.
+  Instant check_at(Instant now) const { return std::min(stuck_at(), now + kCallDeadline); }
   /// Is a call under way that may take seconds?
   bool is_waking() const;
   /// What can be said while a call hangs: sight hung, the cards as last read; the card in whose

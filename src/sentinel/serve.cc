@@ -30,7 +30,7 @@ class Server {
                        {looker_.ready_fd(), POLLIN, 0},
                        {events_ != nullptr ? events_->ready_fd() : -1, POLLIN, 0},
                        {probe_.poll_fd(), POLLIN, 0}};
-      const int got = ::poll(fds, 4, os::poll_timeout(next_deed()));
+      const int got = ::poll(fds, 4, os::poll_timeout(next_deed(os::now())));
       if (got < 0 && errno != EINTR) return fail(last_error("poll"));
       if (got > 0 && fds[2].revents != 0) hear_events();
       if (got > 0 && fds[3].revents != 0) probe_.finish();
@@ -42,10 +42,10 @@ class Server {
   }
 
  private:
-  Instant next_deed() const {
+  Instant next_deed(Instant now) const {
     const Instant probe = probing_ ? probe_.due() : Instant::max();
     if (!looking_) return std::min(probe, pace_.due());
-    return std::min({probe, std::max(looker_.stuck_at(), report_from_), heartbeat_});
+    return std::min({probe, std::max(looker_.check_at(now), report_from_), heartbeat_});
   }
 
   void begin_look(Instant now) {
