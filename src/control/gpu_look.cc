@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 
 #include "control/messages.h"
@@ -14,6 +16,8 @@
 
 namespace gpuward::control {
 namespace {
+
+constexpr std::chrono::milliseconds kHearing{200};
 
 GpuSnapshot blind(GpuSight sight, std::string detail) {
   GpuSnapshot snapshot;
@@ -60,6 +64,14 @@ void leave_out(const std::vector<std::uint32_t>& out, std::vector<std::string>& 
   args.insert(args.end(), {"--skip", std::move(numbers)});
 }
 
+/// "4800ms": what is left until @p deadline, less what it takes to hear of it.
+std::string time_left(Instant deadline) {
+  using std::chrono::milliseconds;
+  const auto left = std::chrono::duration_cast<milliseconds>(deadline - os::now());
+  const auto within = std::max({left - kHearing, left / 2, milliseconds(1)});
+  return std::to_string(within.count()) + "ms";
+}
+
 GpuSnapshot look_once(const std::vector<std::uint32_t>& out, Instant deadline) {
   auto program = os::sibling_program("gpuward-sentinel");
   if (!program) return blind(GpuSight::failed, program.error().message());
@@ -67,19 +79,24 @@ GpuSnapshot look_once(const std::vector<std::uint32_t>& out, Instant deadline) {
   if (!pipe) return blind(GpuSight::failed, pipe.error().message());
   os::ProgramPlan plan;
   plan.path = *program;
-  plan.args = {"--wire", "--once"};
+  plan.args = {"--wire", "--once", "--within", time_left(deadline)};
   leave_out(out, plan.args);
   plan.out = pipe->write.get();
-  plan.parent_death_signal = SIGKILL;
+  // Not to die with us: it ends by itself, once what wakes a card has come to its end.
   auto sentinel = os::start_program(plan);
   if (!sentinel) return blind(GpuSight::failed, sentinel.error().message());
   pipe->write.close();
   FrameBuffer frames(wire::kMaxLarge);
   auto snapshot = read_snapshot(pipe->read, frames, deadline);
+  if (snapshot && snapshot->sight == GpuSight::unknown) {
+    ::waitpid(sentinel->pid().number, nullptr, WNOHANG);
+    return *snapshot;
+  }
   dismiss(*sentinel);
   if (snapshot) return *snapshot;
+  // It says by itself what hangs: one that says nothing has not been given the time to.
   const bool late = snapshot.error().code == make_error_code(Errc::timed_out);
-  return blind(late ? GpuSight::hung : GpuSight::failed, snapshot.error().message());
+  return blind(late ? GpuSight::unknown : GpuSight::failed, snapshot.error().message());
 }
 
 }  // namespace

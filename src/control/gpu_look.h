@@ -14,7 +14,8 @@ namespace gpuward::control {
 /// One look at the cards through `gpuward-sentinel --wire --once`, beside this program: whoever
 /// calls never touches the driver itself. Always an answer: a sentinel that is missing, cannot be
 /// loaded here, or does not come back by @p deadline is a sight of its own, with the reason in
-/// `detail`. A card that hangs is a suspect, and the others are looked at without it.
+/// `detail`. A card that hangs is a suspect, and the others are looked at without it. Where nothing
+/// hangs but cards are still being woken at @p deadline, the sight is unknown.
 GpuSnapshot look_at_gpus(Instant deadline);
 
 /// A gpuward-sentinel that looks once a second, and whenever a byte comes, and sends each look as a

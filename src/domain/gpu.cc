@@ -154,7 +154,8 @@ std::string describe(GpuSight sight, const std::string& detail) {
     case GpuSight::visible:
       return {};
     case GpuSight::unknown:
-      return "not looked at yet; see: gpuward ps";
+      return detail.empty() ? "not looked at yet; see: gpuward ps"
+                            : "the GPUs have not answered yet" + tail;
     case GpuSight::no_library:
       return "no GPU driver library here" + tail;
     case GpuSight::no_driver:

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
 #include <string_view>
@@ -34,13 +35,13 @@ using namespace gpuward;
 constexpr int kNotVisible = 1;
 constexpr int kUsage = 2;
 constexpr int kPeerDescriptor = 3;
-constexpr std::chrono::milliseconds kLookDeadline{2000};
+constexpr std::chrono::milliseconds kLookDeadline{6000};  // a call that wakes a card has 5
 constexpr std::size_t kMostNamed = 256;
 
 constexpr char kHelp[] =
     "gpuward-sentinel --once [--json|--wire] [--within TIME]\n"
     "  one look at the GPUs: a table, one line of JSON, or one SnapshotNews frame\n"
-    "  --within  when a look counts as hung (default 2s; cards that sleep may need more)\n"
+    "  --within  how long a look may take (default 6s); what is not read by then is not known\n"
     "gpuward-sentinel --serve\n"
     "  SnapshotNews frames on the connected socket that is descriptor 3: each second, and now for\n"
     "  every byte received; ends with the connection\n"
@@ -136,10 +137,20 @@ GpuSnapshot look_once(sentinel::Looker& looker, std::chrono::milliseconds within
   for (;;) {
     if (auto snapshot = looker.take()) return *std::move(snapshot);
     const Instant now = os::now();
-    const Instant stuck = std::min(deadline, looker.stuck_at());
-    if (now >= stuck) return looker.hung(now);
+    if (now >= looker.stuck_at()) return looker.hung(now);
+    if (now >= deadline) return looker.unfinished();  // late as a whole, but nothing hangs
     pollfd ready{looker.ready_fd(), POLLIN, 0};
-    ::poll(&ready, 1, os::poll_timeout(stuck));
+    ::poll(&ready, 1, os::poll_timeout(std::min(deadline, looker.check_at(now))));
+  }
+}
+
+/// Ended now, a call that wakes a card would have to begin anew the next time. Whoever asked has
+/// the answer already; this lasts no longer than such a call may.
+void let_it_wake(const sentinel::Looker& looker) {
+  if (!looker.is_waking()) return;
+  const Instant stuck = looker.stuck_at();
+  pollfd ready{looker.ready_fd(), POLLIN, 0};
+  while (os::now() < stuck && ::poll(&ready, 1, os::poll_timeout(stuck)) < 0 && errno == EINTR) {
   }
 }
 
@@ -155,7 +166,9 @@ int once(sentinel::Looker& looker, const Options& options) {
     const auto text = options.form == Options::Form::json ? sentinel::json_of(snapshot)
                                                           : sentinel::table_of(snapshot);
     std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
   }
+  if (snapshot.sight == GpuSight::unknown) let_it_wake(looker);
   return snapshot.sight == GpuSight::visible ? 0 : kNotVisible;
 }
 

@@ -225,6 +225,18 @@ def test_a_hung_call_is_named_within_its_deadline(cards):
     assert "nvmlDeviceGetMemoryInfo_v2 of GPU 1" in seen["sentence"]
 
 
+def test_a_look_that_is_late_while_a_card_wakes_is_unknown_and_lets_it_wake(cards):
+    cards.gpusim("fault", "hang", "nvmlInit_v2")
+    with subprocess.Popen([SENTINEL, "--once", "--json", "--within", "300ms"], env=cards.env, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as looking:
+        seen = json.loads(looking.stdout.readline())
+        assert seen["sight"] == "unknown" and "still waking: nvmlInit_v2" in seen["sentence"], seen
+        assert not any(card["state"] == "suspect" for card in seen["devices"])
+        assert looking.poll() is None, "the call goes on"
+        cards.gpusim("heal")
+        assert looking.wait(4) == 1, "it ends with the look"
+
+
 def test_wire_is_one_frame(cards):
     done = subprocess.run([SENTINEL, "--once", "--wire"], env=cards.env, capture_output=True, timeout=20)
     assert done.returncode == 0
