@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/utf8.h"
+#include "domain/memory_proof.h"
 
 namespace gpuward {
 namespace {
@@ -82,6 +83,8 @@ Finding check_driver(const DriverFacts& facts) {
                      "restart the container; line 'container toolkit', on the host, says how to "
                      "prevent it");
     case GpuSight::unknown:
+      return finding("driver", Grade::unseen, sentence, "nothing is seen of the cards yet",
+                     "run it again; persistence mode (nvidia-smi -pm 1) keeps cards awake");
     case GpuSight::failed:
       return finding("driver", Grade::fail, sentence, "nothing is seen of the cards",
                      "nvidia-smi beside it tells whether it is the driver");
@@ -257,7 +260,7 @@ std::vector<Finding> check_cards(const GpuSnapshot& look) {
 
 namespace {
 
-Finding check_sum(const GpuDevice& device) {
+Finding check_sum(const GpuDevice& device, bool pids_are_ours) {
   // What the driver needs for itself; more than that is somebody's (facts: contexts of dead
   // processes, other namespaces).
   constexpr Bytes kDrivers = 512_MiB;
@@ -278,6 +281,10 @@ Finding check_sum(const GpuDevice& device) {
     return finding(check, Grade::warn, text + ": more than there is",
                    "rows may be read wrongly: what services hold is not told truly",
                    "please report the driver's version with gpuward-sentinel --once --json");
+  if (!rows_explain(device, pids_are_ours))
+    return finding(check, Grade::unseen,
+                   text + (pids_are_ours ? "; the memory of a row is not told here"
+                                         : "; other PID namespaces may have rows of their own"));
   const Bytes rest = device.memory_used - sum;
   if (rest > kDrivers)
     return finding(check, Grade::warn, text + ": " + to_string(rest) + " that no row explains",
@@ -300,7 +307,7 @@ std::vector<Finding> check_lists(const GpuSnapshot& look) {
                                "no row can be given a name, an owner or an end",
                                "run gpuward on the host itself (docker: --pid=host)"));
   for (const auto& device : look.devices)
-    if (device.state == GpuState::ok) findings.push_back(check_sum(device));
+    if (device.state == GpuState::ok) findings.push_back(check_sum(device, look.pids_are_ours));
   return findings;
 }
 
@@ -317,7 +324,9 @@ std::vector<SelfTest> parse_self_tests(std::string_view lines) {
     };
     const auto outcome = take();
     const auto name = take();
-    if (name.empty() || line.empty() || (outcome != "ok" && outcome != "differs" && outcome != "unseen")) continue;
+    if (name.empty() || line.empty() ||
+        (outcome != "ok" && outcome != "differs" && outcome != "unseen"))
+      continue;
     tests.push_back({outcome == "ok"        ? ok
                      : outcome == "differs" ? differs
                                             : unseen,

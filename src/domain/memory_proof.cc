@@ -28,6 +28,12 @@ std::uint64_t unexplained_bytes(const GpuDevice& device) {
   return (device.memory_used - rows).count;
 }
 
+bool rows_explain(const GpuDevice& device, bool pids_are_ours) {
+  return pids_are_ours && device.memory_answer == Answer::known && device.processes_visible &&
+         std::ranges::all_of(device.processes,
+                             [](const GpuProcess& row) { return row.memory.known(); });
+}
+
 void MemoryWitness::see(const GpuSnapshot& snapshot, const std::set<std::uint32_t>& pids) {
   const auto blinds = [this](const GpuDevice& device) {
     return is_blind_spot(device, unexplained_.contains(device.uuid));

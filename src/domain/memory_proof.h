@@ -47,5 +47,8 @@ class MemoryWitness {
 
 /// Bytes in use on @p device that no row explains.
 std::uint64_t unexplained_bytes(const GpuDevice& device);
+/// Can its rows explain what is in use: is every one listed, with its memory? Without rights on a
+/// MIG instance, under WSL and in another PID namespace they cannot.
+bool rows_explain(const GpuDevice& device, bool pids_are_ours);
 
 }  // namespace gpuward

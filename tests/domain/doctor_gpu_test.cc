@@ -15,6 +15,7 @@ void expect_complete(const Finding& finding) {
 GpuDevice card() {
   GpuDevice device;
   device.name = "Simulated A100";
+  device.memory_answer = Answer::known;
   device.memory_total = 40_GiB;
   device.processes_visible = true;
   return device;
@@ -58,7 +59,7 @@ TEST(DoctorGpu, EveryOtherSightIsGraded) {
   for (const Row& row :
        {Row{GpuSight::visible, Grade::ok}, Row{GpuSight::mismatch, Grade::fail},
         Row{GpuSight::no_permission, Grade::warn}, Row{GpuSight::hung, Grade::fail},
-        Row{GpuSight::failed, Grade::fail}, Row{GpuSight::unknown, Grade::fail},
+        Row{GpuSight::failed, Grade::fail}, Row{GpuSight::unknown, Grade::unseen},
         Row{GpuSight::cut_off, Grade::fail}}) {
     DriverFacts facts;
     facts.look = one(card());
@@ -187,17 +188,24 @@ TEST(DoctorGpu, RowsAreComparedWithWhatIsUsed) {
   EXPECT_EQ(grade(4_GiB, 4_GiB + 65_MiB), Grade::warn) << "more than there is";
   EXPECT_EQ(grade(9_GiB, 1_GiB, [](auto& d) { d.processes_visible = false; }), Grade::unseen);
   EXPECT_EQ(grade(1_GiB, 1_GiB, [](auto& d) { d.rows_refused = 1; }), Grade::warn);
+  const auto hide = [](GpuDevice& d) {
+    d.processes.emplace_back().memory = Reading<Bytes>::none(Answer::cannot_see, 1);
+  };
+  EXPECT_EQ(grade(9_GiB, 1_GiB, hide), Grade::unseen) << "a row's memory is not told";
+  EXPECT_EQ(grade(1_GiB, 2_GiB, hide), Grade::warn) << "more than there is, whatever it holds";
   auto look = one(card());
   EXPECT_EQ(find(check_lists(look), "pid space")->grade, Grade::ok);
   look.pids_are_ours = false;
   EXPECT_EQ(find(check_lists(look), "pid space")->grade, Grade::warn);
+  EXPECT_EQ(find(check_lists(look), "list of GPU 0")->grade, Grade::unseen);
   look.sight = GpuSight::no_gpu;
   EXPECT_TRUE(check_lists(look).empty());
 }
 
 TEST(DoctorGpu, SelfTestsAreReadLineByLine) {
   const auto tests = parse_self_tests(
-      "ok stride GPU 0: 3 rows\nnonsense\ndiffers stride GPU 1: \x1b[31mred\nunseen gpm none\n ok x\n");
+      "ok stride GPU 0: 3 rows\nnonsense\ndiffers stride GPU 1: \x1b[31mred\nunseen gpm none\n ok "
+      "x\n");
   ASSERT_EQ(tests.size(), 3U);
   EXPECT_EQ(tests[0].name, "stride");
   EXPECT_EQ(tests[0].text, "GPU 0: 3 rows");
