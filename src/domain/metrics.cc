@@ -1,7 +1,10 @@
 #include "domain/metrics.h"
 
+#include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
+#include <utility>
 
 #include "domain/exposition.h"
 #include "domain/memory_proof.h"
@@ -90,14 +93,6 @@ const std::vector<CardFamily>& memory_and_use() {
        {{[](D d) -> std::optional<double> {
          if (d.memory_answer != Answer::known) return std::nullopt;
          return static_cast<double>(d.memory_reserved.count);
-       }}}},
-      {"gpuward_gpu_memory_unexplained_bytes",
-       "Memory in use that no listed process explains.",
-       false,
-       nullptr,
-       {{[](D d) -> std::optional<double> {
-         if (d.memory_answer != Answer::known || !d.processes_visible) return std::nullopt;
-         return static_cast<double>(unexplained_bytes(d));
        }}}},
       {"gpuward_gpu_processes",
        "Processes that the driver lists.",
@@ -296,9 +291,14 @@ void put_families(const std::vector<CardFamily>& families, const GpuSnapshot& gp
   }
 }
 
-constexpr std::array kVerdicts = {Verdict::stopped,   Verdict::starting,    Verdict::healthy,
-                                  Verdict::draining,  Verdict::backing_off, Verdict::failed,
-                                  Verdict::unkillable};
+constexpr std::array kVerdicts = {
+    Verdict::stopped,     Verdict::starting, Verdict::healthy,         Verdict::draining,
+    Verdict::backing_off, Verdict::failed,   Verdict::unkillable,      Verdict::loading,
+    Verdict::paused,      Verdict::parked,   Verdict::ghost_nocontext, Verdict::ghost_sticky,
+    Verdict::stalled,     Verdict::spinning, Verdict::answers_changed, Verdict::gpu_lost};
+constexpr std::array kLogSights = {KernelLogSight::off, KernelLogSight::read,
+                                   KernelLogSight::no_permission, KernelLogSight::absent,
+                                   KernelLogSight::failed};
 constexpr std::array kSights = {GpuSight::unknown,       GpuSight::visible, GpuSight::no_library,
                                 GpuSight::no_driver,     GpuSight::no_gpu,  GpuSight::mismatch,
                                 GpuSight::no_permission, GpuSight::failed,  GpuSight::hung,
@@ -345,6 +345,55 @@ void put_instances(const GpuSnapshot& gpu, Exposition& out) {
   each(&GpuInstance::memory_total);
   out.gauge("gpuward_gpu_instance_memory_used_bytes", "Memory in use of a MIG instance.");
   each(&GpuInstance::memory_used);
+}
+
+void put_unexplained(const GpuSnapshot& gpu, Exposition& out) {
+  out.gauge("gpuward_gpu_memory_unexplained_bytes",
+            "Memory in use that no listed process explains.");
+  for (const auto& device : gpu.devices)
+    if (rows_explain(device, gpu.pids_are_ours))
+      out.sample(labels_of(device), static_cast<double>(unexplained_bytes(device)));
+}
+
+/// Of a card that may be seen no more; with an empty UUID of one that nobody can name.
+Labels labels_of(const GpuSnapshot& gpu, const std::string& uuid) {
+  for (const auto& device : gpu.devices)
+    if (!uuid.empty() && device.uuid == uuid) return labels_of(device);
+  return {{"gpu", uuid}, {"index", ""}, {"name", ""}};
+}
+
+/// What only a warden knows.
+void put_marks(const StatusReport& report, Exposition& out) {
+  if (!report.warden) return;
+  const auto each = [&](bool CardMark::* is) {
+    for (const auto& device : report.gpu.devices) {
+      const auto mark = std::ranges::find(report.cards, device.uuid, &CardMark::uuid);
+      out.sample(labels_of(device), mark != report.cards.end() && (*mark).*is ? 1 : 0);
+    }
+    for (const auto& mark : report.cards)  // of those that are seen no more
+      if (mark.*is && std::ranges::find(report.gpu.devices, mark.uuid, &GpuDevice::uuid) ==
+                          report.gpu.devices.end())
+        out.sample(labels_of(report.gpu, mark.uuid), 1);
+  };
+  out.gauge("gpuward_gpu_cordoned", "Has a person taken the card out of use?");
+  each(&CardMark::cordoned);
+  out.gauge("gpuward_gpu_quarantined", "Has a rule taken the card out of use?");
+  each(&CardMark::quarantined);
+}
+
+void put_kernel_log(const StatusReport& report, Exposition& out) {
+  if (!report.kernel_log) return;
+  out.gauge("gpuward_kernel_log_sight", "Can the kernel's log be read? 1 for what holds.");
+  put_states(out, {}, "sight", kLogSights, report.kernel_log->sight);
+  out.counter("gpuward_kernel_log_lost_records_total",
+              "Records of the kernel's log that were overwritten before they were read.");
+  out.sample({}, static_cast<double>(report.kernel_log->lost));
+  std::map<std::pair<std::string, std::uint32_t>, double> incidents;
+  for (const auto& incident : report.incidents)
+    incidents[{incident.gpu_uuid, incident.xid}] += incident.times;
+  out.gauge("gpuward_gpu_incidents", "How often the driver said this Xid in the last day.");
+  for (const auto& [of, times] : incidents)
+    out.sample(with(labels_of(report.gpu, of.first), "xid", std::to_string(of.second)), times);
 }
 
 void put_ourselves(const StatusReport& report, std::string_view version, Instant now,
@@ -427,6 +476,9 @@ std::string metrics_text(const StatusReport& report, std::string_view version, I
   Exposition out;
   put_ourselves(report, version, now, out);
   put_states_of_cards(report.gpu, out, now);
+  put_marks(report, out);
+  put_kernel_log(report, out);
+  put_unexplained(report.gpu, out);
   put_families(memory_and_use(), report.gpu, out);
   put_families(climate(), report.gpu, out);
   put_families(errors_and_settings(), report.gpu, out);

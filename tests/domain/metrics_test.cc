@@ -58,6 +58,21 @@ StatusReport full_report() {
   StatusReport report;
   report.warden = WardenReport{Pid{1}, "1.2.3", 60, ""};
   report.gpu.sight = GpuSight::visible;
+  report.gpu.pids_are_ours = true;
+  report.kernel_log = KernelLogReport{KernelLogSight::read, "/dev/kmsg", "", 5};
+  CardMark mark;
+  mark.uuid = "GPU-1";
+  mark.quarantined = true;
+  mark.evidence = "secret-patient-name";
+  report.cards.push_back(mark);
+  for (const auto* uuid : {"GPU-1", "GPU-1", ""}) {
+    CardIncident incident;
+    incident.gpu_uuid = uuid;
+    incident.xid = 79;
+    incident.times = 2;
+    incident.process = "secret-patient-name";
+    report.incidents.push_back(incident);
+  }
   report.gpu.taken_ns = full_card().read_ns;
   report.gpu.driver_version = "570.86.10";
   report.gpu.devices.push_back(full_card());
@@ -120,10 +135,53 @@ TEST(Metrics, NumbersHaveTheUnitsOfTheirNames) {
   EXPECT_TRUE(has_line(text, "gpuward_anchors 1"));
 }
 
+TEST(Metrics, MarksAndIncidentsAreOfTheirCard) {
+  const auto text = full_text();
+  const std::string card = R"({gpu="GPU-1",index="0",name="Simulated A100")";
+  EXPECT_TRUE(has_line(text, "gpuward_gpu_quarantined" + card + "} 1"));
+  EXPECT_TRUE(has_line(text, "gpuward_gpu_cordoned" + card + "} 0"));
+  EXPECT_TRUE(has_line(text, "gpuward_gpu_incidents" + card + ",xid=\"79\"} 4"));
+  EXPECT_TRUE(has_line(text, R"(gpuward_gpu_incidents{gpu="",index="",name="",xid="79"} 2)"));
+  EXPECT_TRUE(has_line(text, R"(gpuward_kernel_log_sight{sight="read"} 1)"));
+  EXPECT_TRUE(has_line(text, "gpuward_kernel_log_lost_records_total 5"));
+  auto report = full_report();
+  report.gpu.devices.clear();
+  EXPECT_TRUE(has_line(metrics_text(report, "1", kNow),
+                       R"(gpuward_gpu_quarantined{gpu="GPU-1",index="",name=""} 1)"))
+      << "it is seen no more, and out of use all the same";
+}
+
+TEST(Metrics, EveryVerdictIsAlwaysThere) {
+  const auto text = full_text();
+  for (int n = 0; n <= static_cast<int>(Verdict::gpu_lost); ++n) {
+    const auto verdict = static_cast<Verdict>(n);
+    if (verdict == Verdict::healthy) continue;
+    EXPECT_TRUE(has_line(text, "gpuward_service_verdict{service=\"xray\",verdict=\"" +
+                                   std::string(to_string(verdict)) + "\"} 0"))
+        << n;
+  }
+}
+
+TEST(Metrics, WhatRowsCannotExplainIsNotCalledUnexplained) {
+  auto report = full_report();
+  const auto is_told = [&] {
+    return families(metrics_text(report, "1", kNow))
+        .contains("gpuward_gpu_memory_unexplained_bytes");
+  };
+  EXPECT_TRUE(is_told());
+  report.gpu.pids_are_ours = false;
+  EXPECT_FALSE(is_told());
+  report.gpu.pids_are_ours = true;
+  report.gpu.devices[0].processes.emplace_back().memory =
+      Reading<Bytes>::none(Answer::cannot_see, 1);
+  EXPECT_FALSE(is_told());
+}
+
 TEST(Metrics, OfEachStateSetExactlyOneHolds) {
   const auto text = full_text();
-  for (const std::string name : {"gpuward_service_verdict", "gpuward_gpu_state",
-                                 "gpuward_gpu_advice", "gpuward_gpu_sight"}) {
+  for (const std::string name :
+       {"gpuward_service_verdict", "gpuward_gpu_state", "gpuward_gpu_advice", "gpuward_gpu_sight",
+        "gpuward_kernel_log_sight"}) {
     std::istringstream lines(text);
     int ones = 0;
     int all = 0;
