@@ -30,6 +30,46 @@ bool is_named(const HolderReport& holder, const ReapOrder& order) {
   return std::ranges::find(order.services, holder.service) != order.services.end();
 }
 
+bool is_orphan(const ReapItem& item) {
+  return item.holder.verdict == HolderVerdict::orphan;
+}
+
+std::string pid_of(const ReapItem& item) {
+  return "pid " + std::to_string(item.holder.id.pid.number);
+}
+
+// What is left of a service is ended as `stop` ends it, in one: what holds for one of them holds
+// for all, and so does what is asked of one.
+void decide_orphans(std::vector<ReapItem>& items) {
+  for (ReapItem& item : items) {
+    if (!is_orphan(item)) continue;
+    const ReapItem* runs = nullptr;
+    const ReapItem* stays = nullptr;
+    const ReapItem* named = nullptr;
+    for (const ReapItem& other : items) {
+      if (&other == &item || other.holder.service != item.holder.service) continue;
+      const auto verdict = other.holder.verdict;
+      if (verdict == HolderVerdict::owned || verdict == HolderVerdict::idle_holder) runs = &other;
+      if (!is_orphan(other)) continue;
+      if (!other.holder.refused.empty()) stays = &other;
+      if (other.named) named = &other;
+    }
+    const std::string& service = item.holder.service;
+    if (!item.holder.refused.empty()) continue;  // that is said of it itself
+    const bool meant = item.ends || named != nullptr;
+    item.ends = meant && runs == nullptr && stays == nullptr;
+    if (meant && runs != nullptr)
+      item.why = "service '" + service + "' runs too (" + pid_of(*runs) +
+                 "), and ending what is left of it would stop it";
+    else if (meant && stays != nullptr)
+      item.why = "what is left of '" + service + "' is ended together, and " + pid_of(*stays) +
+                 " must stay: " + stays->holder.refused;
+    else if (named != nullptr && !item.named)
+      item.why =
+          "what is left of '" + service + "' is ended together, and you named " + pid_of(*named);
+  }
+}
+
 }  // namespace
 
 std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const ReapOrder& order,
@@ -71,6 +111,7 @@ std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const Rea
     item.holder = std::move(holder);
     items.push_back(std::move(item));
   }
+  decide_orphans(items);
   return items;
 }
 

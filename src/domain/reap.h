@@ -25,7 +25,9 @@ struct ReapItem {
 
 /// The list that `reap` shows and acts on, the same with --dry-run. An ORPHAN goes by itself, an
 /// IDLE_HOLDER only by name, a STRANGER only where @p by_rule says so, anybody else never. Who is
-/// not to be ended by anybody (HolderReport::refused) stays. Pure.
+/// not to be ended by anybody (HolderReport::refused) stays. The ORPHANs of one service go together
+/// or not at all: naming one means all of them, one that must stay keeps all, and none goes while
+/// anything of that service runs. Pure.
 std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const ReapOrder& order,
                              const std::function<bool(const HolderReport&)>& by_rule);
 

@@ -73,6 +73,47 @@ TEST(Reap, WhatMustStayStaysWhoeverOrdersIt) {
   EXPECT_EQ(items[0].why, "it is a client of MPS");
 }
 
+// They are ended as `stop` ends a service: in one.
+TEST(Reap, OneOrphanThatMustStayKeepsAllOfItsService) {
+  auto client = holder(11, HolderVerdict::orphan, "xray");
+  client.refused = "it is a client of MPS";
+  const std::vector<HolderReport> all = {holder(10, HolderVerdict::orphan, "xray"), client,
+                                         holder(12, HolderVerdict::orphan, "other")};
+  for (const ReapOrder& order : {ReapOrder{}, ReapOrder{.services = {"xray", "other"}, .pids = {}},
+                                 ReapOrder{.services = {}, .pids = {Pid{10}, Pid{12}}}}) {
+    const auto items = choose(all, order, always);
+    EXPECT_EQ(ended(items), Pids{12});
+    EXPECT_EQ(items[0].why,
+              "what is left of 'xray' is ended together, and pid 11 must stay: it is a client of "
+              "MPS");
+    EXPECT_EQ(items[1].why, "it is a client of MPS");
+  }
+}
+
+TEST(Reap, NamingOneOrphanMeansAllOfItsServiceAndTheListSaysSo) {
+  const std::vector<HolderReport> all = {holder(10, HolderVerdict::orphan, "xray"),
+                                         holder(11, HolderVerdict::orphan, "xray"),
+                                         holder(12, HolderVerdict::orphan, "other")};
+  const auto items = choose(all, {.services = {}, .pids = {Pid{11}}}, never);
+  EXPECT_EQ(ended(items), (Pids{10, 11}));
+  EXPECT_EQ(items[0].why, "what is left of 'xray' is ended together, and you named pid 11");
+  EXPECT_EQ(items[1].why, "ours, and over");
+  EXPECT_EQ(items[2].why, "not named");
+}
+
+// harm.md: another replica serves.
+TEST(Reap, NothingIsEndedOfAServiceOfWhichSomethingRuns) {
+  for (const auto verdict : {HolderVerdict::owned, HolderVerdict::idle_holder}) {
+    const std::vector<HolderReport> all = {holder(10, HolderVerdict::orphan, "xray"),
+                                           holder(11, verdict, "xray")};
+    EXPECT_EQ(ended(choose(all, {}, always)), Pids{});
+    const auto items = choose(all, {.services = {}, .pids = {Pid{10}}}, never);
+    EXPECT_FALSE(items[0].ends);
+    EXPECT_EQ(items[0].why,
+              "service 'xray' runs too (pid 11), and ending what is left of it would stop it");
+  }
+}
+
 TEST(Reap, OneProcessOnTwoCardsIsOneItem) {
   auto second = holder(1, HolderVerdict::orphan, "xray");
   second.gpu = "GPU-2";
