@@ -151,20 +151,6 @@ std::vector<ReapItem> to_end(const std::vector<ReapItem>& items) {
   return chosen;
 }
 
-// What was shown, as far as a second look says the same: while the question stood somebody may have
-// ended, begun to work, or been taken over.
-std::vector<ReapItem> still_so(const std::vector<ReapItem>& shown,
-                               const std::vector<ReapItem>& now) {
-  std::vector<ReapItem> chosen;
-  for (const auto& item : now)
-    if (item.ends && std::ranges::any_of(shown, [&](const ReapItem& one) {
-          return one.ends && one.holder.id == item.holder.id &&
-                 one.holder.verdict == item.holder.verdict;
-        }))
-      chosen.push_back(item);
-  return chosen;
-}
-
 }  // namespace
 
 int reap(const ReapOptions& options) {
@@ -173,8 +159,12 @@ int reap(const ReapOptions& options) {
   if (!home) return code;
   const auto rules = read_configuration(*home).strangers;
   const ReapOrder order = order_of(options);
-  auto look = look_at_holders(*home);
-  const auto items = list(look, order, rules);
+  const auto look_now = [&] {
+    ReapLook seen{look_at_holders(*home), {}};
+    seen.items = list(seen.look, order, rules);
+    return seen;
+  };
+  const auto [look, items] = look_now();
   std::vector<NamedReceipt> receipts;
   if (!options.json) print_list(stdout, items);
   if (const auto note = describe(look.gpu.sight, look.gpu.detail); !note.empty() && !options.json)
@@ -184,12 +174,8 @@ int reap(const ReapOptions& options) {
     code = kFailed;
   else if (!options.dry_run && !chosen.empty()) {
     std::fflush(stdout);
-    if (!may_go_on(options, chosen.size())) {
-      code = kFailed;
-    } else {
-      look = look_at_holders(*home);
-      code = end_holders(*home, look, still_so(items, list(look, order, rules)), &receipts);
-    }
+    code = may_go_on(options, chosen.size()) ? end_holders(*home, chosen, look_now, &receipts)
+                                             : kFailed;
   }
   if (options.json) {
     const json::object root{{"holders", list_json(items)}, {"receipts", receipts_json(receipts)}};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <set>
 
 #include "base/utf8.h"
@@ -56,25 +57,40 @@ int settle(const MemoryWitness& witness, const std::string& name, Receipt& recei
   return kNotProven;
 }
 
+// Of @p shown, what is as it was; of the others it is said why they are left alone.
+std::vector<ReapItem> look_again(const std::vector<ReapItem>& shown, const ReapLook& now,
+                                 int* code) {
+  std::vector<ReapItem> changed;
+  auto same = still_so(shown, now.items, &changed);
+  for (const auto& item : changed) {
+    const bool lives = os::lives(item.holder.id);
+    const int told = refuse(item, lives ? what_changed(item, now.items) : "it has just ended");
+    if (lives) *code = std::max(*code, told);
+  }
+  return same;
+}
+
 // A tree whose service is over: `stop` knows how, with or without a warden.
-int end_orphans(const control::Home& home, const HolderLook& look,
-                const std::vector<ReapItem>& items, const std::string& service,
-                std::vector<NamedReceipt>* receipts) {
+int end_orphans(const control::Home& home, const std::vector<ReapItem>& shown,
+                const std::function<ReapLook()>& look_now, std::vector<NamedReceipt>* receipts) {
+  int code = kDone;
+  const std::string& service = shown.front().holder.service;
+  const ReapLook now = look_now();
+  const auto items = look_again(shown, now, &code);
+  if (items.empty()) return code;
   std::set<std::uint32_t> pids;
-  for (const auto& item : items)
-    if (item.holder.verdict == HolderVerdict::orphan && item.holder.service == service)
-      pids.insert(static_cast<std::uint32_t>(item.holder.id.pid.number));
+  for (const auto& item : items) pids.insert(static_cast<std::uint32_t>(item.holder.id.pid.number));
   MemoryWitness witness;
-  witness.see(look.gpu, pids);
+  witness.see(now.look.gpu, pids);
   std::vector<NamedReceipt> made;
-  const int code = stop_one(home, service, &made);
-  int proven = kDone;
+  code = std::max(code, stop_one(home, service, &made));
   for (auto& receipt : made) {
     // The anchor that takes a tree over ends it at once: perhaps before anybody had looked.
-    if (receipt.receipt.survivors.empty()) proven = settle(witness, service, receipt.receipt);
+    if (receipt.receipt.survivors.empty())
+      code = std::max(code, settle(witness, service, receipt.receipt));
     receipts->push_back(std::move(receipt));
   }
-  return std::max(code, proven);
+  return code;
 }
 
 Result<void> note(control::Channel& channel, WardenRequest::What what, const ReapItem& item,
@@ -143,8 +159,15 @@ std::string outcome_of(const Receipt& receipt, int code) {
          to_string(receipt.gpu_bytes_returned);
 }
 
-int end_process(const control::Home& home, const HolderLook& look, const ReapItem& item,
-                const Owners& owners, std::vector<NamedReceipt>* receipts) {
+int end_process(const control::Home& home, const ReapItem& shown,
+                const std::function<ReapLook()>& look_now, std::vector<NamedReceipt>* receipts) {
+  int skipped = kDone;
+  const ReapLook now = look_now();
+  const auto items = look_again({shown}, now, &skipped);
+  if (items.empty()) return skipped;
+  const ReapItem& item = items.front();
+  const HolderLook& look = now.look;
+  const Owners owners(home);
   auto channel = connect_warden(home);
   if (!channel) {
     std::fputs(
@@ -181,21 +204,17 @@ int end_process(const control::Home& home, const HolderLook& look, const ReapIte
 
 }  // namespace
 
-int end_holders(const control::Home& home, const HolderLook& look,
-                const std::vector<ReapItem>& items, std::vector<NamedReceipt>* receipts) {
+int end_holders(const control::Home& home, const std::vector<ReapItem>& shown,
+                const std::function<ReapLook()>& look_now, std::vector<NamedReceipt>* receipts) {
   int code = kDone;
-  std::set<std::string> services;
-  for (const auto& item : items)
-    if (item.holder.verdict == HolderVerdict::orphan) services.insert(item.holder.service);
-  for (const auto& service : services)
-    code = std::max(code, end_orphans(home, look, items, service, receipts));
-  const Owners owners(home);
-  for (const auto& item : items)
+  std::map<std::string, std::vector<ReapItem>> orphans;  // by service
+  for (const auto& item : shown)
+    if (item.holder.verdict == HolderVerdict::orphan) orphans[item.holder.service].push_back(item);
+  for (const auto& [service, items] : orphans)
+    code = std::max(code, end_orphans(home, items, look_now, receipts));
+  for (const auto& item : shown)
     if (item.holder.verdict != HolderVerdict::orphan)
-      code = std::max(code, end_process(home, look, item, owners, receipts));
-  if (items.empty()) {
-    std::fputs("gpuward: none of them is there any more, or they are in use again\n", stderr);
-  }
+      code = std::max(code, end_process(home, item, look_now, receipts));
   return code;
 }
 

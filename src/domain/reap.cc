@@ -115,4 +115,38 @@ std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const Rea
   return items;
 }
 
+namespace {
+
+const ReapItem* find(const std::vector<ReapItem>& items, const ProcessId& id) {
+  const auto at =
+      std::ranges::find_if(items, [&](const ReapItem& one) { return one.holder.id == id; });
+  return at == items.end() ? nullptr : &*at;
+}
+
+}  // namespace
+
+std::vector<ReapItem> still_so(const std::vector<ReapItem>& shown, const std::vector<ReapItem>& now,
+                               std::vector<ReapItem>* changed) {
+  std::vector<ReapItem> same;
+  for (const ReapItem& item : shown) {
+    if (!item.ends) continue;
+    const ReapItem* found = find(now, item.holder.id);
+    const bool holds = found != nullptr && found->ends &&
+                       found->holder.verdict == item.holder.verdict &&
+                       found->holder.service == item.holder.service &&
+                       found->holder.replica == item.holder.replica;
+    if (holds)
+      same.push_back(*found);
+    else
+      changed->push_back(item);
+  }
+  return same;
+}
+
+std::string what_changed(const ReapItem& shown, const std::vector<ReapItem>& now) {
+  const ReapItem* found = find(now, shown.holder.id);
+  if (found == nullptr) return "it holds no GPU memory any more";
+  return "since it was shown this has changed: " + found->holder.sentence + "; " + found->why;
+}
+
 }  // namespace gpuward

@@ -31,4 +31,12 @@ struct ReapItem {
 std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const ReapOrder& order,
                              const std::function<bool(const HolderReport&)>& by_rule);
 
+/// Those of @p shown that end, as a later look @p now has them. An item that now says something
+/// else (another verdict, it stays, it is not seen any more) is not among them, but in @p changed.
+std::vector<ReapItem> still_so(const std::vector<ReapItem>& shown, const std::vector<ReapItem>& now,
+                               std::vector<ReapItem>* changed);
+
+/// Why one of `changed` is left alone: what @p now says of it.
+std::string what_changed(const ReapItem& shown, const std::vector<ReapItem>& now);
+
 }  // namespace gpuward

@@ -124,6 +124,36 @@ TEST(Reap, OneProcessOnTwoCardsIsOneItem) {
   EXPECT_FALSE(items[0].ends) << "what holds on one card holds";
 }
 
+// Ends run one after another: what was shown may be minutes old when its turn comes.
+TEST(Reap, WhatHasChangedSinceItWasShownIsNotEnded) {
+  const ReapOrder order{.services = {"web", "xray"}, .pids = {}};
+  const auto shown = choose(kAll, order, always);
+  const auto after = [&](auto change) {
+    auto later = kAll;
+    change(later);
+    std::vector<ReapItem> changed;
+    const auto now = choose(later, order, always);
+    const auto same = ended(still_so(shown, now, &changed));
+    std::string said;
+    for (const auto& item : changed) said += what_changed(item, now) + "|";
+    return std::pair(same, said);
+  };
+  EXPECT_EQ(after([](auto&) {}), std::pair(Pids({1, 2}), std::string()));
+  EXPECT_EQ(after([](auto& all) { all.erase(all.begin()); }),
+            std::pair(Pids{2}, std::string("it holds no GPU memory any more|")));
+  EXPECT_EQ(after([](auto& all) { all[0].id.start_ticks = 8; }).first, Pids{2}) << "a number alone";
+  EXPECT_EQ(after([](auto& all) { all[0].service = "web2"; }).first, Pids{2});
+  EXPECT_EQ(after([](auto& all) { all[0].refused = "no"; }).first, Pids{2});
+  const auto [same, said] = after([](auto& all) {
+    all[1].verdict = HolderVerdict::owned;
+    all[1].sentence = "of service 'web'";
+  });
+  EXPECT_EQ(same, Pids{1});
+  EXPECT_EQ(said,
+            "since it was shown this has changed: of service 'web'; its service runs: gpuward stop "
+            "web|");
+}
+
 TEST(StrangerRule, EveryPartThatIsWrittenMustHold) {
   auto one = holder(3, HolderVerdict::stranger);
   one.command = "python -m jupyter lab";

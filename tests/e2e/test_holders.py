@@ -227,6 +227,36 @@ def test_a_stranger_is_ended_by_an_explicit_rule_alone(card):
     assert alive(owned["pid"]), "what is of a service is no stranger, whatever its command line is"
 
 
+def test_who_works_again_while_another_is_being_ended_is_left_alone(card):
+    """Ends come one after another, each with its grace: what was shown may be long ago."""
+    assert card("up").returncode == 0
+    stubborn = subprocess.Popen(["sh", "-c", f"trap '' TERM; exec {CLIENT} hold {50 * MIB}"], env=card.env,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    card.strangers.append(stubborn)
+    assert stubborn.stdout.readline() == b"ready\n"
+    other = stranger(card)
+    card.configure('[reap]\nstrangers = [{ command = "*/sim_client hold *", idle = "4s" }]\n', "reap.toml")
+    wait_for(lambda: [row["verdict"] for row in ps(card)["processes"]
+                      if (row["idle_seconds"] or 0) > 4] == ["STRANGER"] * 2, 30, "both are idle for long enough")
+    reap = card.popen("reap", "--yes", stderr=subprocess.PIPE)
+
+    def ordered():
+        told = [json.loads(line) for line in card("events", "--json").stdout.splitlines()]
+        return [e for e in told if e["event"] == "reap-ordered"]
+
+    wait_for(lambda: ordered(), why="the first one's end is on record")
+    first = stubborn if str(stubborn.pid) in ordered()[0]["evidence"] else other
+    if first is other:
+        pytest.skip("the rows come in another order here")
+    while reap.poll() is None:  # it is given work for as long as the first one refuses to go
+        other.stdin.write(b"alloc 1048576\n")
+        other.stdin.flush()
+        time.sleep(0.3)
+    told = reap.stderr.read()
+    assert reap.returncode == 1 and f"pid {other.pid} is left alone: since it was shown" in told, told
+    assert other.poll() is None and stubborn.wait(10) == -signal.SIGKILL
+
+
 def test_memory_of_a_forked_child_is_phantom_with_who_is_seen(card):
     holder = stranger(card, 200)
     holder.stdin.write(b"fork\n")
