@@ -70,11 +70,31 @@ std::vector<ReapItem> look_again(const std::vector<ReapItem>& shown, const ReapL
   return same;
 }
 
+// `stop` proves an end by what it knows of the tree; it may know less than the list did.
+int name_the_living(const std::vector<ReapItem>& items) {
+  int code = kDone;
+  for (const auto& item : items) {
+    if (!os::lives(item.holder.id)) continue;
+    std::fprintf(stderr, "gpuward: %s: not proven: pid %d lives (%s)\n",
+                 item.holder.service.c_str(), item.holder.id.pid.number,
+                 printable(item.holder.command).c_str());
+    code = kNotProven;
+  }
+  return code;
+}
+
 // A tree whose service is over: `stop` knows how, with or without a warden.
 int end_orphans(const control::Home& home, const std::vector<ReapItem>& shown,
                 const std::function<ReapLook()>& look_now, std::vector<NamedReceipt>* receipts) {
   int code = kDone;
   const std::string& service = shown.front().holder.service;
+  // Of which tree they are, before it is seen that they still are orphans: one that is started
+  // after this is another tree.
+  const auto record =
+      control::read_record(control::anchor_folder(home, service, shown.front().holder.replica));
+  if (!record || record->state.tree_variable.empty())
+    return refuse(shown.front(), "the record of service '" + service + "' cannot be read");
+  const std::string tree(record->state.tree_variable.view());
   const ReapLook now = look_now();
   const auto items = look_again(shown, now, &code);
   if (items.empty()) return code;
@@ -83,13 +103,15 @@ int end_orphans(const control::Home& home, const std::vector<ReapItem>& shown,
   MemoryWitness witness;
   witness.see(now.look.gpu, pids);
   std::vector<NamedReceipt> made;
-  code = std::max(code, stop_one(home, service, &made));
+  const int stopped = stop_what_is_left(home, service, tree, &made);
+  code = std::max(code, stopped);
   for (auto& receipt : made) {
     // The anchor that takes a tree over ends it at once: perhaps before anybody had looked.
     if (receipt.receipt.survivors.empty())
       code = std::max(code, settle(witness, service, receipt.receipt));
     receipts->push_back(std::move(receipt));
   }
+  if (stopped != kFailed) code = std::max(code, name_the_living(items));
   return code;
 }
 

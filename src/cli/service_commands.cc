@@ -111,6 +111,7 @@ WardenRequest request_for(WardenRequest::What what, const ServiceOptions& option
   request.has_timeout = options.timeout.has_value();
   if (options.timeout) request.timeout = *options.timeout;
   request.anyway = options.anyway;
+  request.left_of = options.left_of;
   return request;
 }
 
@@ -222,6 +223,11 @@ int say_not_running(const control::AnchorFolder& folder, bool json) {
   return kDone;
 }
 
+bool runs_meanwhile(const control::AnchorFolder& folder, const std::string& tree) {
+  const auto view = control::view_anchor(folder, os::now() + kAnswerWithin);
+  return !view || !is_left_over_of(view->state, tree, view->alive, os::lives(view->state.main));
+}
+
 int stop_by_anchors(const control::Home& home, const ServiceOptions& options,
                     std::vector<NamedReceipt>* receipts) {
   auto folders = control::list_anchors(home);
@@ -244,6 +250,11 @@ int stop_by_anchors(const control::Home& home, const ServiceOptions& options,
       code = kNotProven;
     } else if (folder == folders->end()) {
       std::fprintf(stderr, "gpuward: %s: no such service (and no warden runs)\n", name.c_str());
+      code = std::max(code, kFailed);
+    } else if (!options.left_of.empty() && runs_meanwhile(*folder, options.left_of)) {
+      std::fprintf(stderr,
+                   "gpuward: %s: not stopped: it is not what was left over any more, it runs\n",
+                   name.c_str());
       code = std::max(code, kFailed);
     } else if (!control::anchor_lives(*folder)) {
       const int adopted = adopt_if_unowned(*folder);
@@ -339,9 +350,10 @@ Result<WardenAnswer> ask_running_or_new(const control::Home& home, const UpOptio
 
 }  // namespace
 
-int stop_one(const control::Home& home, const std::string& service,
-             std::vector<NamedReceipt>* receipts) {
+int stop_what_is_left(const control::Home& home, const std::string& service,
+                      const std::string& tree, std::vector<NamedReceipt>* receipts) {
   ServiceOptions options;
+  options.left_of = tree;
   options.services = {service};
   options.json = true;
   auto channel = connect_warden(home);

@@ -21,6 +21,7 @@ struct ServiceOptions {
   bool take_over = false;  ///< `start`: ends first what holds the port and is not ours
   bool yes = false;        ///< without asking
   bool anyway = false;     ///< `start`, `restart`: also onto a card that is out of use
+  std::string left_of{};   ///< WardenRequest::left_of
 };
 
 struct UpOptions {
@@ -28,10 +29,11 @@ struct UpOptions {
   bool foreground = false;
 };
 
-/// Stops one service without a word on standard output, by the warden or without one. What it lacks
-/// to be proven is told on standard error. @return the exit code of `stop`.
-int stop_one(const control::Home& home, const std::string& service,
-             std::vector<NamedReceipt>* receipts);
+/// Ends what is left of one service that is over, without a word on standard output, by the warden
+/// or without one. Refused where it is not of @p tree (AnchorState::tree_variable) or the service
+/// runs. What it lacks to be proven is told on standard error. @return the exit code of `stop`.
+int stop_what_is_left(const control::Home& home, const std::string& service,
+                      const std::string& tree, std::vector<NamedReceipt>* receipts);
 
 int up(const UpOptions& options);
 int down(const ServiceOptions& options);

@@ -110,6 +110,9 @@ struct WardenRequest {
   bool brief = false;   ///< of status: processes are counted, not listed
   std::string gpu;      ///< of cordon, uncordon, drain: as choose_card() takes it
   bool anyway = false;  ///< of start and restart: also onto a card that is out of use
+  /// Of stop: only while the service is over and what is left is of this tree, see
+  /// AnchorState::tree_variable. Empty: whatever runs.
+  std::string left_of;
 };
 
 /// How an operation on one service ended, in exit codes of the CLI.
@@ -504,7 +507,7 @@ void fields(A& a, ServiceOutcome& v) {
 template <class A>
 void fields(A& a, WardenRequest& v) {
   a(1, v.what), a(2, v.services), a(3, v.has_timeout), a(4, v.timeout), a(5, v.note), a(6, v.brief);
-  a(50, v.gpu), a(51, v.anyway);
+  a(40, v.left_of), a(50, v.gpu), a(51, v.anyway);
 }
 template <class A>
 void fields(A& a, FieldChange& v) {

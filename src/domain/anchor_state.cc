@@ -55,6 +55,11 @@ bool is_over(Phase phase) {
   return phase == Phase::stopped || phase == Phase::failed;
 }
 
+bool is_left_over_of(const AnchorState& state, std::string_view mark, bool led, bool main_lives) {
+  if (mark.empty() || state.tree_variable.view() != mark) return false;
+  return is_over(state.phase) || (!led && !main_lives);
+}
+
 Text<96> describe_kills(const LimitState& state, const TreeLimits& limits) {
   Text<96> text;
   if (state.kills == 0) return text;

@@ -196,6 +196,10 @@ bool starts_containers(const LaunchPlan& plan);
 /// They were handed over, or in no cgroup when it died, or are in a container.
 bool may_live_on(const AnchorState& state, const LaunchPlan& plan);
 
+/// Is what lives of @p state left over of the tree @p mark, so that ending it ends no service?
+/// @p main_lives: of AnchorState::main. @p led: an anchor leads it.
+bool is_left_over_of(const AnchorState& state, std::string_view mark, bool led, bool main_lives);
+
 /// The exit code that a finished stop deserves: 0 proven, 4 not proven.
 int stop_exit_code(const AnchorState& state, const LaunchPlan& plan);
 

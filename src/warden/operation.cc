@@ -30,12 +30,21 @@ void Operation::begin(Fleet& fleet) {
       continue;
     }
     receipt_before_[name] = member->state.receipt.at_unix_ms;
+    if (!left_of_.empty()) refuse_if_alive(name, *member);
     if (what_ == What::stop) refuse_if_needed(fleet, name);
     if (outcomes_.contains(name)) continue;
     if (stops()) ++member->withdrawn;
     withdrawn_[name] = member->withdrawn;
     if (starts() || stops()) held_.insert(name);
   }
+}
+
+// Whoever ends what is left of a service must not stop one that was started in the meantime.
+void Operation::refuse_if_alive(const std::string& name, const Fleet::Member& member) {
+  const bool lives = os::lives(member.state.main);
+  const bool led = member.alive || member.trouble.empty();  // it may just be revived
+  if (is_left_over_of(member.state, left_of_, led, lives)) return;
+  outcomes_[name] = {name, kFailed, "not stopped: it is not what was left over any more, it runs"};
 }
 
 Result<void> Operation::order(Fleet& fleet, const std::string& name, const Fleet::Member& member) {

@@ -26,6 +26,9 @@ class Operation {
   /// What the warden itself starts: what runs is left as it is, and there is no deadline.
   static Operation of_the_warden(std::vector<std::string> services, Pace pace);
 
+  /// Of a stop, before begin(): see WardenRequest::left_of.
+  void only_what_is_left_of(std::string tree) { left_of_ = std::move(tree); }
+
   void begin(Fleet& fleet);
   /// Is every service where the request wants it, or can it not get there, or is it too late?
   bool done(Fleet& fleet, Instant now);
@@ -52,6 +55,7 @@ class Operation {
     return what_ == What::restart && !added_.contains(name);
   }
   void add_needed(const Fleet& fleet);
+  void refuse_if_alive(const std::string& name, const Fleet::Member& member);
   void refuse_if_needed(const Fleet& fleet, const std::string& name);
   Standing standing(const Fleet& fleet, const std::string& name, Instant now) const;
   bool is_up(const Fleet::Member& member) const;
@@ -81,6 +85,7 @@ class Operation {
   Instant deadline_;
   bool anyway_ = false;
   bool of_the_warden_ = false;
+  std::string left_of_;
   Pace pace_ = Pace::at_once;
   StartLinks links_;                                           // as they were when it began
   std::map<std::string, std::vector<std::string>> followers_;  // who starts after it, of ours

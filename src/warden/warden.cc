@@ -580,6 +580,7 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
   if (request.what == What::start || request.what == What::restart)
     for (const auto& name : names) healer_.started_by_hand(name);
   Operation operation(request.what, std::move(names), os::now() + given, request.anyway);
+  if (request.what == What::stop) operation.only_what_is_left_of(request.left_of);
   operation.begin(fleet_);
   pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
                       request, std::move(orders), std::move(card)});

@@ -50,5 +50,32 @@ TEST(MayLiveOn, IsWhatNoLaterAnchorFinds) {
   EXPECT_TRUE(may_live_on({}, plan));
 }
 
+// `reap` ends what is left of a service as `stop` does, and must not meet the service itself.
+TEST(AnchorState, WhatIsLeftOverOfATreeIsOfThatTreeAndNobodyServesInIt) {
+  struct Row {
+    const char* mark;
+    Phase phase;
+    bool led;
+    bool main_lives;
+    bool left_over;
+  };
+  for (const Row& row : {
+           Row{"GPUWARD_TREE=a", Phase::failed, false, false, true},
+           {"GPUWARD_TREE=a", Phase::stopped, true, false, true},
+           {"GPUWARD_TREE=a", Phase::ready, false, false, true},
+           {"GPUWARD_TREE=a", Phase::ready, false, true, false},
+           {"GPUWARD_TREE=a", Phase::ready, true, false, false},
+           {"GPUWARD_TREE=a", Phase::starting, true, true, false},
+           {"GPUWARD_TREE=b", Phase::stopped, false, false, false},
+           {"", Phase::stopped, false, false, false},
+       }) {
+    AnchorState state;
+    state.tree_variable = Text<48>("GPUWARD_TREE=a");
+    state.phase = row.phase;
+    EXPECT_EQ(is_left_over_of(state, row.mark, row.led, row.main_lives), row.left_over)
+        << row.mark << " " << static_cast<int>(row.phase) << row.led << row.main_lives;
+  }
+}
+
 }  // namespace
 }  // namespace gpuward
