@@ -17,18 +17,22 @@ namespace {
 
 constexpr auto kLookWithin = std::chrono::seconds(5);
 
-std::optional<HolderLook> ask(const control::Home& home) {
+// @p silent: a warden runs, and this is not for want of one.
+std::optional<HolderLook> ask(const control::Home& home, bool* silent) {
   auto channel = connect_warden(home);
   if (!channel) return std::nullopt;
   WardenRequest request;
   request.what = WardenRequest::What::holders;
   auto answer = ask_warden(*channel, request, os::now() + kLookWithin);
+  // Unreachable: it was just ending.
+  *silent = !answer && answer.error().code != make_error_code(Errc::unreachable);
   if (!answer || !answer->status) return std::nullopt;
   StatusReport& status = *answer->status;
   // It has not looked yet, or is older than this question.
   if (status.gpu.sight == GpuSight::unknown) return std::nullopt;
   if (status.card_sums.size() != status.gpu.devices.size()) return std::nullopt;
   return HolderLook{true,
+                    false,
                     std::move(status.gpu),
                     std::move(status.holders),
                     std::move(status.card_sums),
@@ -39,8 +43,8 @@ std::optional<HolderLook> ask(const control::Home& home) {
 }  // namespace
 
 HolderLook look_at_holders(const control::Home& home) {
-  if (auto told = ask(home)) return std::move(*told);
   HolderLook look;
+  if (auto told = ask(home, &look.warden_silent)) return std::move(*told);
   look.gpu = control::look_at_gpus(os::now() + kLookWithin);
   const bool anyone = std::ranges::any_of(look.gpu.devices,
                                           [](const auto& card) { return !card.processes.empty(); });

@@ -99,6 +99,7 @@ void print_json(const HolderLook& look, const std::vector<Row>& rows,
                              {"phantom_seen", std::move(seen)},
                              {"bytes", std::move(bytes)},
                              {"watched", look.watched},
+                             {"warden_silent", look.warden_silent},
                              {"visible", look.gpu.sight == GpuSight::visible},
                              {"note", or_null(describe(look.gpu.sight, look.gpu.detail))}};
   std::printf("%s\n", printable(json::serialize(root)).c_str());
@@ -231,7 +232,9 @@ void print_table(const HolderLook& look, const std::vector<Row>& rows,
   if (rows.empty() && note.empty()) std::printf("no process holds GPU memory\n");
   if (!rows.empty()) print_rows(rows);
   for (const auto& line : phantom_seen) std::printf("phantom: %s\n", printable(line).c_str());
-  if (!look.watched && !rows.empty())
+  if (look.warden_silent)
+    std::printf("the warden did not answer: this is what can be seen without it\n");
+  else if (!look.watched && !rows.empty())
     std::printf("no warden watches: since when each is idle is not known\n");
   std::printf("%s\n", paint(Tone::faint, next_command(look)).c_str());
 }

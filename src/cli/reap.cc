@@ -165,6 +165,13 @@ int reap(const ReapOptions& options) {
     return seen;
   };
   const auto [look, items] = look_now();
+  if (look.warden_silent) {
+    std::fputs(
+        "gpuward: the warden did not answer, so nobody can tell what is in use: nothing is ended\n"
+        "next: gpuward status\n",
+        stderr);
+    return kFailed;
+  }
   std::vector<NamedReceipt> receipts;
   if (!options.json) print_list(stdout, items);
   if (const auto note = describe(look.gpu.sight, look.gpu.detail); !note.empty() && !options.json)

@@ -60,6 +60,11 @@ int settle(const MemoryWitness& witness, const std::string& name, Receipt& recei
 // Of @p shown, what is as it was; of the others it is said why they are left alone.
 std::vector<ReapItem> look_again(const std::vector<ReapItem>& shown, const ReapLook& now,
                                  int* code) {
+  if (now.look.warden_silent) {
+    for (const auto& item : shown)
+      *code = std::max(*code, refuse(item, "the warden did not answer, so it may be in use"));
+    return {};
+  }
   std::vector<ReapItem> changed;
   auto same = still_so(shown, now.items, &changed);
   for (const auto& item : changed) {
