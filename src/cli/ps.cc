@@ -135,7 +135,9 @@ std::vector<std::string> explain_phantoms(const HolderLook& look) {
   std::set<Pid> rows;
   for (const auto& holder : look.holders)
     if (holder.verdict != HolderVerdict::cannot_see) rows.insert(holder.id.pid);
-  return explain_phantom(control::look_for_phantoms(rows, os::now() + kPhantomWithin));
+  auto facts = control::look_for_phantoms(rows, os::now() + kPhantomWithin);
+  facts.rows_of_others = !look.gpu.pids_are_ours;
+  return explain_phantom(facts);
 }
 
 void print_sum(const CardReport& card) {

@@ -152,12 +152,18 @@ std::vector<std::string> explain_phantom(const PhantomFacts& facts) {
         lines.push_back(it + "has the card open and cannot be interrupted (state D)");
         break;
       case Why::holds_device:
+        if (facts.rows_of_others) break;
         lines.push_back(it +
                         "has the card open and is in no row, as a forked child of a holder is");
         break;
     }
   }
-  if (facts.more != 0) lines.push_back("and " + std::to_string(facts.more) + " more of these");
+  if (facts.rows_of_others)
+    lines.emplace_back(
+        "the driver's rows name processes of another PID space: who has the card open and is in no "
+        "row cannot be told");
+  if (facts.more != 0 && !facts.rows_of_others)
+    lines.push_back("and " + std::to_string(facts.more) + " more of these");
   if (facts.own_pid_namespace)
     lines.emplace_back("processes outside this PID namespace cannot be seen from here");
   if (facts.unreadable != 0)

@@ -138,6 +138,8 @@ struct PhantomFacts {
   std::uint32_t unreadable = 0;    ///< processes that could not be looked into
   bool cut = false;                ///< the time for looking was over before all were looked at
   bool own_pid_namespace = false;  ///< we see a part of the machine's processes only
+  /// The driver's rows name processes of another PID space: who is in one cannot be told.
+  bool rows_of_others = false;
 };
 /// What can be said, a sentence each. Never whose the memory is.
 std::vector<std::string> explain_phantom(const PhantomFacts& facts);

@@ -195,5 +195,20 @@ TEST(Phantom, SaysWhatIsSeenAndWhatCannotBe) {
   EXPECT_EQ(explain_phantom(facts), expected);
 }
 
+// In a container whose pids are not the driver's, everybody with the card open is in no row.
+TEST(Phantom, AccusesNobodyWhereRowsCannotBeMatched) {
+  PhantomFacts facts;
+  using Why = PhantomFacts::Suspect::Why;
+  facts.suspects = {{Pid{7}, "python a.py", Why::leader_ended},
+                    {Pid{9}, "python c.py", Why::holds_device}};
+  facts.more = 2;
+  facts.rows_of_others = true;
+  const std::vector<std::string> expected = {
+      "pid 7 (python a.py) has ended, but not all of its threads have",
+      "the driver's rows name processes of another PID space: who has the card open and is in no "
+      "row cannot be told"};
+  EXPECT_EQ(explain_phantom(facts), expected);
+}
+
 }  // namespace
 }  // namespace gpuward
