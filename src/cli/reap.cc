@@ -15,6 +15,8 @@
 #include "cli/receipt.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
+#include "config/keys.h"
+#include "control/anchors.h"
 #include "domain/exit_code.h"
 #include "domain/reap.h"
 #include "domain/stranger_rule.h"
@@ -99,6 +101,26 @@ bool refuses(const std::vector<ReapItem>& items, const ReapOrder& order) {
   return refused;
 }
 
+// A service that is in no file and in no record, and of which nothing holds a card.
+bool knows_all(const control::Home& home, const config::Parsed& files, const ReapOrder& order,
+               const std::vector<ReapItem>& items) {
+  std::vector<std::string> known;
+  for (const auto* list : {&files.services, &files.broken})
+    for (const auto& service : *list) known.push_back(service.name);
+  if (const auto folders = control::list_anchors(home))
+    for (const auto& folder : *folders) known.push_back(folder.service);
+  for (const auto& item : items) known.push_back(item.holder.service);
+  const auto unknown = unknown_services(order, known);
+  const std::vector<std::string_view> words(known.begin(), known.end());
+  for (const auto& name : unknown) {
+    const auto near = config::nearest(name, words);
+    std::fprintf(stderr, "gpuward: %s: no such service%s%s%s\n", printable(name).c_str(),
+                 near.empty() ? "" : "; did you mean '", std::string(near).c_str(),
+                 near.empty() ? "" : "'?");
+  }
+  return unknown.empty();
+}
+
 bool may_go_on(const ReapOptions& options, std::size_t count) {
   if (options.yes) return true;
   if (options.json || ::isatty(STDIN_FILENO) != 1 || ::isatty(STDERR_FILENO) != 1) {
@@ -157,7 +179,10 @@ int reap(const ReapOptions& options) {
   int code = 0;
   const auto home = home_or_complain(&code);
   if (!home) return code;
-  const auto rules = read_configuration(*home).strangers;
+  const auto files = read_configuration(*home);
+  const auto& rules = files.strangers;
+  for (const auto& problem : files.reap_problems)
+    std::fprintf(stderr, "%s\n", config::render(problem).c_str());
   const ReapOrder order = order_of(options);
   const auto look_now = [&] {
     ReapLook seen{look_at_holders(*home), {}};
@@ -177,7 +202,8 @@ int reap(const ReapOptions& options) {
   if (const auto note = describe(look.gpu.sight, look.gpu.detail); !note.empty() && !options.json)
     std::printf("%s\n", note.c_str());
   const auto chosen = to_end(items);
-  if (refuses(items, order))
+  const bool known = knows_all(*home, files, order, items);
+  if (refuses(items, order) || !known)
     code = kFailed;
   else if (!options.dry_run && !chosen.empty()) {
     std::fflush(stdout);

@@ -45,7 +45,12 @@ void take_service(const Entry& service, Report& report, const Resolver& resolver
 
 void take_top_level(const Entry& entry, Report& report, const Resolver& resolver, Parsed& into) {
   const std::string expected = "[service.NAME], [reap], [ledger] or [host]";
-  if (entry.key == "reap") return read_reap(entry, report, into.strangers);
+  if (entry.key == "reap") {
+    const std::size_t before = report.count_here();
+    read_reap(entry, report, into.strangers);
+    into.reap_problems = report.from(before);
+    return;
+  }
   if (entry.key == "ledger") {
     into.ledger_origin.emplace();
     return read_ledger(entry, report, *into.ledger_origin, into.ledger);
@@ -164,6 +169,7 @@ void merge(Parsed from, Parsed& into) {
   take(from.broken, into.broken);
   into.origins.merge(from.origins);
   std::ranges::move(from.strangers, std::back_inserter(into.strangers));
+  std::ranges::move(from.reap_problems, std::back_inserter(into.reap_problems));
   merge_once("ledger", from.ledger_origin, from.ledger, into.ledger_origin, into.ledger,
              into.problems);
   merge_once("host", from.host_origin, from.host, into.host_origin, into.host, into.problems);

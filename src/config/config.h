@@ -55,6 +55,7 @@ struct Parsed {
   std::optional<Origin> host_origin;
   /// Of the table [reap]: which strangers `gpuward reap` may end. Of all files together.
   std::vector<StrangerRule> strangers;
+  std::vector<Problem> reap_problems;  ///< of that table; they stand in `problems` too
   /// Every problem, sorted by place; those of an env_file follow the file that names it.
   std::vector<Problem> problems;
   /// A file could not be read or has a syntax error: there may be more services.

@@ -20,6 +20,11 @@ class Report {
   /// Adds problems of another file, one that this file points to.
   void add_elsewhere(std::vector<Problem> problems);
 
+  /// Those of this file from the @p first on.
+  std::vector<Problem> from(std::size_t first) const {
+    return {problems_.begin() + static_cast<std::ptrdiff_t>(first), problems_.end()};
+  }
+  std::size_t count_here() const { return problems_.size(); }
   std::size_t size() const { return problems_.size() + elsewhere_.size(); }
   /// All problems in the order they came, those of other files last.
   std::vector<Problem> release();

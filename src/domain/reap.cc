@@ -125,6 +125,16 @@ const ReapItem* find(const std::vector<ReapItem>& items, const ProcessId& id) {
 
 }  // namespace
 
+std::vector<std::string> unknown_services(const ReapOrder& order,
+                                          const std::vector<std::string>& known) {
+  std::vector<std::string> unknown;
+  for (const auto& name : order.services)
+    if (std::ranges::find(known, name) == known.end() &&
+        std::ranges::find(unknown, name) == unknown.end())
+      unknown.push_back(name);
+  return unknown;
+}
+
 std::vector<ReapItem> still_so(const std::vector<ReapItem>& shown, const std::vector<ReapItem>& now,
                                std::vector<ReapItem>* changed) {
   std::vector<ReapItem> same;

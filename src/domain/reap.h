@@ -31,6 +31,10 @@ struct ReapItem {
 std::vector<ReapItem> choose(const std::vector<HolderReport>& holders, const ReapOrder& order,
                              const std::function<bool(const HolderReport&)>& by_rule);
 
+/// Those of @p order's services that are not in @p known, each once.
+std::vector<std::string> unknown_services(const ReapOrder& order,
+                                          const std::vector<std::string>& known);
+
 /// Those of @p shown that end, as a later look @p now has them. An item that now says something
 /// else (another verdict, it stays, it is not seen any more) is not among them, but in @p changed.
 std::vector<ReapItem> still_so(const std::vector<ReapItem>& shown, const std::vector<ReapItem>& now,

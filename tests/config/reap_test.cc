@@ -52,5 +52,15 @@ TEST(Reap, ARuleThatNamesEverythingIsNone) {
   EXPECT_TRUE(parse_text("[reap]\nstrangers = [{ user = \"alice\" }]\n").strangers.empty());
 }
 
+// A rule with a mistake is no rule: `gpuward reap` says so where it ends others.
+TEST(Reap, ItsProblemsAreToldApart) {
+  const auto parsed = parse_text(
+      "[reap]\nstrangers = [{ command = \"*\" }, { command = \"a*\" }]\n[service.a]\nx = 1\n");
+  EXPECT_EQ(parsed.strangers.size(), 1U);
+  ASSERT_EQ(parsed.reap_problems.size(), 1U);
+  EXPECT_EQ(parsed.reap_problems[0].what, "the pattern of 'command' names every process");
+  EXPECT_GT(parsed.problems.size(), 1U);
+}
+
 }  // namespace
 }  // namespace gpuward::config

@@ -154,6 +154,12 @@ TEST(Reap, WhatHasChangedSinceItWasShownIsNotEnded) {
             "web|");
 }
 
+TEST(Reap, ANameThatNobodyHasIsTold) {
+  const ReapOrder order{.services = {"web", "wbe", "x", "wbe"}, .pids = {Pid{1}}};
+  EXPECT_EQ(unknown_services(order, {"web", "xray"}), (std::vector<std::string>{"wbe", "x"}));
+  EXPECT_TRUE(unknown_services({}, {}).empty());
+}
+
 TEST(StrangerRule, EveryPartThatIsWrittenMustHold) {
   auto one = holder(3, HolderVerdict::stranger);
   one.command = "python -m jupyter lab";
