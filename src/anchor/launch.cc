@@ -337,8 +337,12 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   GPUWARD_TRY(refuse_if_led(last));
   const bool contained = recover_container(anchor->plan_.container, last.container);
   const bool releases = !anchor->plan_.release.empty();
+  // See refuse_if_populated().
+  const Text<48> mark = last.tree_variable;
+  if (is_over(last.phase) && last.has_released) last.tree_variable.clear();
   auto tree = recover(last, unpack(record->members), releases, contained);
   if (!tree) return fail(std::move(tree).error());
+  last.tree_variable = mark;
   // Its owner may have died in the middle of a stop.
   if (tree->cgroup()) (void)tree->cgroup().freeze(false);
   const ProcessId self = anchor->state_.anchor;

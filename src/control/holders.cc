@@ -17,6 +17,8 @@ namespace gpuward::control {
 namespace {
 
 constexpr auto kReadCpuEvery = std::chrono::seconds(5);
+constexpr std::size_t kCpuReadings = 64;  // in one look, or an eighth of them where they are many
+constexpr auto kReadClientsEvery = std::chrono::seconds(5);
 constexpr auto kDescribeEvery = std::chrono::seconds(10);
 constexpr std::size_t kMostConnections = 1024;
 constexpr std::size_t kMostRelatives = 64;
@@ -48,13 +50,18 @@ ProcessId id_of(const GpuProcess& row) {
 }
 
 // CPU time of @p pid and of those below it that hold no card themselves: who waits for a child that
-// computes is at work.
-std::uint64_t cpu_of(Pid pid, const os::ProcStat& stat, const std::set<Pid>& holders) {
+// computes is at work. @p all: those below it were not too many to be looked at.
+std::uint64_t cpu_of(Pid pid, const os::ProcStat& stat, const std::set<Pid>& holders, bool* all) {
   std::uint64_t ticks = stat.cpu_ticks;
   std::vector<Pid> below;
+  *all = true;
   const auto gather = [&](Pid parent) {
     (void)os::for_each_child(parent, [&](Pid child) {
-      if (below.size() < kMostRelatives && !holders.contains(child)) below.push_back(child);
+      if (holders.contains(child)) return;
+      if (below.size() == kMostRelatives)
+        *all = false;
+      else
+        below.push_back(child);
     });
   };
   gather(pid);
@@ -108,18 +115,13 @@ std::vector<std::string> ancestors_of(Pid pid) {
   return names;
 }
 
-std::vector<std::uint16_t> ports_of(Pid pid) {
-  std::map<std::uint64_t, std::uint16_t> listeners;
-  (void)os::for_each_listener([&](const os::Listener& listener) {
-    if (listener.inode != 0) listeners[listener.inode] = listener.port;
-  });
-  std::set<std::uint16_t> ports;
-  if (!listeners.empty())
-    (void)os::for_each_socket(pid, [&](std::uint64_t inode) {
-      if (const auto at = listeners.find(inode); at != listeners.end() && ports.size() < kMostPorts)
-        ports.insert(at->second);
-    });
-  return {ports.begin(), ports.end()};
+// Its memory may be locked for long (state D): whoever reads its command line or its environment
+// would wait with it.
+bool may_be_read(const ProcessId& id, os::ProcStat* stat) {
+  const auto now = os::read_stat(id.pid);
+  if (!now || now->start_ticks != id.start_ticks) return false;
+  *stat = *now;
+  return now->state != 'D';
 }
 
 std::map<ProcessId, HolderHistory::Sight> sights_in(const GpuSnapshot& snapshot) {
@@ -131,8 +133,7 @@ std::map<ProcessId, HolderHistory::Sight> sights_in(const GpuSnapshot& snapshot)
       sight.id = id_of(row);
       sight.memory += row.memory.value_or(Bytes{});
       // Where the driver does not say whose work it is, it may be everybody's.
-      sight.gpu_busy |=
-          row.sm_percent ? *row.sm_percent != 0 : device.busy_percent.value_or(1) != 0;
+      sight.busy |= row.sm_percent ? *row.sm_percent != 0 : device.busy_percent.value_or(1) != 0;
     }
   return sights;
 }
@@ -186,8 +187,12 @@ bool is_over(const KnownTree& tree) {
 }
 
 HolderSurvey::Known& HolderSurvey::know(const ProcessId& id) {
-  const auto [at, fresh] = known_.try_emplace(id);
-  if (fresh) at->second.mark = read_mark(id.pid);
+  const auto at = known_.try_emplace(id).first;
+  os::ProcStat stat;
+  if (!at->second.mark_read && may_be_read(id, &stat)) {
+    at->second.mark = read_mark(id.pid);
+    at->second.mark_read = true;
+  }
   return at->second;
 }
 
@@ -197,40 +202,78 @@ const KnownTree* HolderSurvey::tree_of(const ProcessId& id, const KnownTrees& tr
   const KnownTree* found = trees.find(id.pid, mark);
   *lineage = mark.empty() ? Lineage::none : Lineage::other_mark;
   if (found == nullptr) return nullptr;
-  *lineage = was_given_up(found->state, id) ? Lineage::given_up
-             : is_over(*found)              ? Lineage::left_over
-                                            : Lineage::member;
+  const bool by_mark = !found->pids.contains(static_cast<std::uint32_t>(id.pid.number));
+  *lineage = was_given_up(found->state, id, by_mark) ? Lineage::given_up
+             : is_over(*found)                       ? Lineage::left_over
+                                                     : Lineage::member;
   return found;
 }
 
-void HolderSurvey::ask_birth(const ProcessId& id, const KnownTree& tree) {
+void HolderSurvey::read_clients(const KnownTrees& trees, Instant now) {
+  if (clients_read_ != Instant{} && now - clients_read_ < kReadClientsEvery) return;
+  clients_read_ = now;
+  std::set<std::uint16_t> ports;
+  for (const auto& tree : trees.all())
+    if (tree.port != 0) ports.insert(tree.port);
+  auto all = os::connections_at(ports, kMostConnections);
+  clients_.clear();
+  if (all) clients_ = std::move(*all);
+}
+
+void HolderSurvey::ask_birth(const ProcessId& id, const KnownTree& tree, const KnownTrees& trees,
+                             Instant now) {
   Known& known = know(id);
-  if (std::exchange(known.births_asked, true) || tree.port == 0) return;
-  if (!in_our_network(id.pid) || !in_our_network(tree.state.main.pid)) return;
-  auto now = os::connections_at(tree.port, kMostConnections);
-  if (now && !now->full) known.at_birth = std::move(*now);
+  if (known.births_asked) return;
+  if (known.met == Instant{}) known.met = now;
+  // A list from before it was there does not hold the client that it was born for: the next one.
+  read_clients(trees, now);
+  if (clients_read_ < known.met) return;
+  known.births_asked = true;
+  if (tree.port == 0 || !in_our_network(id.pid) || !in_our_network(tree.state.main.pid)) return;
+  const auto at = clients_.find(tree.port);
+  if (at != clients_.end() && !at->second.full) known.at_birth = at->second;
 }
 
 std::optional<std::uint32_t> HolderSurvey::connections_left(const ProcessId& id,
-                                                            const KnownTree& tree) {
+                                                            const KnownTree& tree,
+                                                            const KnownTrees& trees, Instant now) {
   const Known& known = know(id);
   if (!known.at_birth) return std::nullopt;
-  const auto now = os::connections_at(tree.port, kMostConnections);
-  if (!now || now->full) return std::nullopt;
+  read_clients(trees, now);
+  const auto at = clients_.find(tree.port);
+  if (at == clients_.end() || at->second.full) return std::nullopt;
   return static_cast<std::uint32_t>(std::ranges::count_if(
       known.at_birth->list,
-      [&](const os::Connection& one) { return std::ranges::binary_search(now->list, one); }));
+      [&](const os::Connection& one) { return std::ranges::binary_search(at->second.list, one); }));
+}
+
+// Whose CPU time is read by this look: those that are new, and of the others those that wait for it
+// longest, so that many holders do not cost one look all at once.
+std::set<ProcessId> HolderSurvey::cpu_due(const std::map<ProcessId, HolderHistory::Sight>& sights,
+                                          const KnownTrees& trees, Instant now) {
+  Duration every = kReadCpuEvery;
+  for (const auto& tree : trees.all())
+    if (tree.idle_limit) every = std::min<Duration>(every, *tree.idle_limit / 2);
+  std::set<ProcessId> due;
+  std::vector<std::pair<Instant, ProcessId>> waiting;
+  for (const auto& [id, sight] : sights) {
+    const Instant last = know(id).cpu_read;
+    if (std::as_const(history_).find(id) == nullptr)
+      due.insert(id);
+    else if (now - last >= every)
+      waiting.emplace_back(last, id);
+  }
+  std::ranges::sort(waiting);
+  waiting.resize(std::min(waiting.size(), std::max(kCpuReadings, sights.size() / 8)));
+  for (const auto& [last, id] : waiting) due.insert(id);
+  return due;
 }
 
 std::vector<HolderReport> HolderSurvey::see(const GpuSnapshot& snapshot, const KnownTrees& trees,
                                             Instant now) {
   if (snapshot.sight != GpuSight::visible || !snapshot.pids_are_ours) return {};
-  Duration every = kReadCpuEvery;
-  for (const auto& tree : trees.all())
-    if (tree.idle_limit) every = std::min<Duration>(every, *tree.idle_limit / 2);
-  const bool read_cpu = now - cpu_read_ >= every;
-  if (read_cpu) cpu_read_ = now;
   auto sights = sights_in(snapshot);
+  const auto due = cpu_due(sights, trees, now);
   std::set<Pid> holders;
   for (const auto& [id, sight] : sights) holders.insert(id.pid);
   std::vector<HolderHistory::Sight> list;
@@ -239,16 +282,21 @@ std::vector<HolderReport> HolderSurvey::see(const GpuSnapshot& snapshot, const K
     const KnownTree* tree = tree_of(id, trees, &lineage);
     const auto born = tree != nullptr ? born_after_ready(id, *tree) : std::nullopt;
     sight.start_up_body = tree != nullptr && (!born || *born <= kStartUpTail);
-    if (tree != nullptr && !sight.start_up_body) ask_birth(id, *tree);
-    if (read_cpu || std::as_const(history_).find(id) == nullptr) {
+    if (tree != nullptr && !sight.start_up_body) ask_birth(id, *tree, trees, now);
+    sight.age = boot_time() - since_boot(id.start_ticks);
+    if (due.contains(id)) {
       const auto stat = os::read_stat(id.pid);
       if (!stat || stat->start_ticks != id.start_ticks) continue;  // it has ended since
       sight.parent = stat->parent;
-      sight.cpu_ticks = sight.start_up_body ? stat->cpu_ticks : cpu_of(id.pid, *stat, holders);
+      bool all = true;
+      sight.cpu_ticks =
+          sight.start_up_body ? stat->cpu_ticks : cpu_of(id.pid, *stat, holders, &all);
+      sight.busy |= !all;
+      know(id).cpu_read = now;
     }
     list.push_back(sight);
   }
-  history_.see(list, now);
+  history_.see(list, now, [](const ProcessId& id) { return os::lives(id); });
   std::erase_if(known_, [&](const auto& item) { return !sights.contains(item.first); });
   return new_ones(sights, trees, now);
 }
@@ -295,14 +343,36 @@ HolderFacts HolderSurvey::facts_of(const ProcessId& id, const KnownTrees& trees,
   if (!is_idle_holder(facts))
     facts.idle.connections_left.reset();
   else
-    facts.idle.connections_left = connections_left(id, **tree);
+    facts.idle.connections_left = connections_left(id, **tree, trees, now);
   return facts;
+}
+
+// Whoever listens is listed once for a whole report.
+std::vector<std::uint16_t> HolderSurvey::ports_of(Pid pid) {
+  if (!listeners_) {
+    listeners_.emplace();
+    (void)os::for_each_listener([&](const os::Listener& listener) {
+      if (listener.inode != 0) (*listeners_)[listener.inode] = listener.port;
+    });
+  }
+  std::set<std::uint16_t> ports;
+  if (!listeners_->empty())
+    (void)os::for_each_socket(pid, [&](std::uint64_t inode) {
+      const auto at = listeners_->find(inode);
+      if (at != listeners_->end() && ports.size() < kMostPorts) ports.insert(at->second);
+    });
+  return {ports.begin(), ports.end()};
 }
 
 void HolderSurvey::describe(const ProcessId& id, Known& known, Instant now) {
   if (known.described_once && now - known.described < kDescribeEvery) return;
   known.described = now;
-  if (auto command = os::read_command(id.pid, 300)) known.command = std::move(*command);
+  os::ProcStat stat;
+  if (may_be_read(id, &stat)) {
+    if (auto command = os::read_command(id.pid, 300)) known.command = std::move(*command);
+  } else if (known.command.empty() && stat.start_ticks == id.start_ticks) {
+    known.command = "[" + std::string(stat.name.view()) + "]";
+  }
   known.ports = ports_of(id.pid);
   if (std::exchange(known.described_once, true)) return;
   if (const auto uid = os::read_uid(id.pid)) known.uid = *uid;
@@ -343,6 +413,9 @@ HolderReport HolderSurvey::report_on(const GpuSnapshot& snapshot, const GpuDevic
   const bool restored =
       tree != nullptr && holding.verdict != HolderVerdict::owned && ever_restored(tree->folder);
   report.refused = why_not_reaped(report.kind, restored);
+  // No rule for strangers is meant for one that may be ours.
+  if (facts.named && report.refused.empty() && !know(report.id).mark_read)
+    report.refused = "it cannot be interrupted (state D), so whose it is could not be read";
   if (tree == nullptr) return report;
   report.service = tree->folder.service;
   report.replica = tree->folder.replica;
@@ -351,6 +424,7 @@ HolderReport HolderSurvey::report_on(const GpuSnapshot& snapshot, const GpuDevic
 
 Holders HolderSurvey::report(const GpuSnapshot& snapshot, const KnownTrees& trees, Instant now) {
   Holders holders;
+  listeners_.reset();
   for (const auto& device : snapshot.devices)
     for (const auto& row : device.processes)
       holders.list.push_back(report_on(snapshot, device, row, trees, now));

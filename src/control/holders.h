@@ -69,6 +69,8 @@ class HolderSurvey {
   // What is asked of the kernel once, or seldom.
   struct Known {
     std::string mark;  // GPUWARD_TREE=... of its environment
+    bool mark_read = false;
+    Instant cpu_read{};
     std::string command;
     std::optional<std::uint32_t> uid;
     std::string container;
@@ -76,6 +78,7 @@ class HolderSurvey {
     std::vector<std::uint16_t> ports;
     Instant described{};
     bool described_once = false;
+    Instant met{};
     std::optional<os::Connections> at_birth;  // of its service's clients; absent: cannot be told
     bool births_asked = false;
   };
@@ -89,12 +92,20 @@ class HolderSurvey {
                                      const KnownTrees& trees, Instant now);
   HolderReport report_on(const GpuSnapshot& snapshot, const GpuDevice& device,
                          const GpuProcess& row, const KnownTrees& trees, Instant now);
-  void ask_birth(const ProcessId& id, const KnownTree& tree);
-  std::optional<std::uint32_t> connections_left(const ProcessId& id, const KnownTree& tree);
+  void read_clients(const KnownTrees& trees, Instant now);
+  void ask_birth(const ProcessId& id, const KnownTree& tree, const KnownTrees& trees, Instant now);
+  std::optional<std::uint32_t> connections_left(const ProcessId& id, const KnownTree& tree,
+                                                const KnownTrees& trees, Instant now);
+  std::set<ProcessId> cpu_due(const std::map<ProcessId, HolderHistory::Sight>& sights,
+                              const KnownTrees& trees, Instant now);
+  std::vector<std::uint16_t> ports_of(Pid pid);
 
   HolderHistory history_;
   std::map<ProcessId, Known> known_;
-  Instant cpu_read_{};
+  // Connections at every port where clients come, by one reading for all.
+  std::map<std::uint16_t, os::Connections> clients_;
+  Instant clients_read_{};
+  std::optional<std::map<std::uint64_t, std::uint16_t>> listeners_;  // by inode; of one report()
 };
 
 }  // namespace gpuward::control

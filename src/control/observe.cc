@@ -324,8 +324,9 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
   return pids;
 }
 
-bool was_given_up(const AnchorState& state, const ProcessId& id) {
+bool was_given_up(const AnchorState& state, const ProcessId& id, bool by_mark_alone) {
   if (!state.has_released && !state.receipt.released.all) return false;
+  if (by_mark_alone && is_over(state.phase)) return true;
   if (state.receipt.released.all && is_over(state.phase)) return true;
   const auto stat = os::read_stat(id.pid);
   return stat && stat->start_ticks == id.start_ticks && Apart(state).holds(id.pid, *stat);

@@ -35,7 +35,9 @@ std::vector<TreeProcess> read_tree(const AnchorFolder& folder, const AnchorState
 std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState& state);
 
 /// Was this process handed over on purpose, by `release`? Then it is not of the tree any more.
-bool was_given_up(const AnchorState& state, const ProcessId& id);
+/// @p by_mark_alone: the mark in its environment is all that speaks for the tree; what was handed
+/// over has it too, and so has what it started since.
+bool was_given_up(const AnchorState& state, const ProcessId& id, bool by_mark_alone);
 
 /// Does a process of this tree live, although its anchor may be dead?
 bool tree_lives(const AnchorFolder& folder, const AnchorState& state);

@@ -19,7 +19,10 @@ bool HolderHistory::take_vacancy(Pid parent) {
 HolderHistory::Entry HolderHistory::make(const Sight& sight, Instant now) {
   Entry entry;
   entry.use.first_seen = entry.use.idle_since = now;
-  entry.use.start_up_body = sight.start_up_body || take_vacancy(sight.parent);
+  const bool vacancy = take_vacancy(sight.parent);
+  // Before the first look nobody watched, and neither did anybody while it was in no row.
+  const bool unknown = last_ == Instant{} || sight.age > kUnseenPast;
+  entry.use.start_up_body = sight.start_up_body || vacancy || unknown;
   entry.parent = sight.parent;
   entry.memory = sight.memory;
   entry.cpu_ticks = entry.idle_from_ticks = sight.cpu_ticks;
@@ -44,24 +47,33 @@ bool HolderHistory::worked(Entry& entry, const Sight& sight, Instant now) {
     entry.cpu_ticks = ticks;
     if (!entry.idle_from_ticks) entry.idle_from_ticks = ticks;
   }
-  return moved || ran || sight.gpu_busy;
+  return moved || ran || sight.busy;
 }
 
-void HolderHistory::see(std::span<const Sight> sights, Instant now) {
-  const bool gap = last_ != Instant{} && now - last_ > kLongestGap;
-  last_ = now;
+void HolderHistory::forget_the_ended(const std::function<bool(const ProcessId&)>& lives) {
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    Entry& entry = at->second;
+    if (!entry.seen) entry.missed = lives && lives(at->first);
+    if (entry.seen || entry.missed) {
+      ++at;
+      continue;
+    }
+    if (entry.use.start_up_body) {
+      if (vacancies_.size() == kMostVacancies) vacancies_.pop_front();
+      vacancies_.push_back(entry.parent);
+    }
+    at = entries_.erase(at);
+  }
+}
+
+void HolderHistory::see(std::span<const Sight> sights, Instant now,
+                        const std::function<bool(const ProcessId&)>& lives) {
+  const bool late = last_ != Instant{} && now - last_ > kLongestGap;
   for (auto& [id, entry] : entries_) entry.seen = false;
   // The ended first: whoever came since may have taken a place.
   for (const Sight& sight : sights)
     if (const auto at = entries_.find(sight.id); at != entries_.end()) at->second.seen = true;
-  std::erase_if(entries_, [&](const auto& item) {
-    const Entry& entry = item.second;
-    if (!entry.seen && entry.use.start_up_body) {
-      if (vacancies_.size() == kMostVacancies) vacancies_.pop_front();
-      vacancies_.push_back(entry.parent);
-    }
-    return !entry.seen;
-  });
+  forget_the_ended(lives);
   for (const Sight& sight : sights) {
     const auto at = entries_.find(sight.id);
     if (at == entries_.end()) {
@@ -70,6 +82,7 @@ void HolderHistory::see(std::span<const Sight> sights, Instant now) {
       continue;
     }
     Entry& entry = at->second;
+    const bool gap = std::exchange(entry.missed, false) || late;
     entry.use.start_up_body |= sight.start_up_body;
     const bool active = worked(entry, sight, now);
     if (!active && !gap) continue;
@@ -78,6 +91,7 @@ void HolderHistory::see(std::span<const Sight> sights, Instant now) {
     entry.idle_from_ticks = entry.cpu_ticks;
     entry.use.cpu_known = false;
   }
+  last_ = now;
 }
 
 const HolderHistory::Use* HolderHistory::find(const ProcessId& id) const {

@@ -46,33 +46,37 @@ bool parse_line(std::string_view line, Connection& into) {
 
 }  // namespace
 
-void parse_connections(std::string_view text, std::uint16_t port, std::size_t most,
-                       Connections& into) {
+void parse_connections(std::string_view text, std::size_t most,
+                       std::map<std::uint16_t, Connections>& into) {
   text.remove_prefix(std::min(text.find('\n'), text.size()));  // the head
   while (!text.empty()) {
     text.remove_prefix(1);
     const auto end = std::min(text.find('\n'), text.size());
     Connection one;
-    const bool good = parse_line(text.substr(0, end), one) && one.port == port;
+    const bool good = parse_line(text.substr(0, end), one);
     text.remove_prefix(end);
-    if (!good) continue;
-    if (into.list.size() == most) {
-      into.full = true;
-      return;
-    }
-    into.list.push_back(one);
+    const auto at = good ? into.find(one.port) : into.end();
+    if (at == into.end()) continue;
+    Connections& known = at->second;
+    if (known.list.size() == most)
+      known.full = true;
+    else
+      known.list.push_back(one);
   }
 }
 
-Result<Connections> connections_at(std::uint16_t port, std::size_t most) {
-  Connections found;
+Result<std::map<std::uint16_t, Connections>> connections_at(const std::set<std::uint16_t>& ports,
+                                                            std::size_t most) {
+  std::map<std::uint16_t, Connections> found;
+  if (ports.empty()) return found;
+  for (const auto port : ports) found.try_emplace(port);
   auto v4 = read_file("/proc/self/net/tcp", kLargestList);
   if (!v4) return fail(std::move(v4).error());
-  parse_connections(*v4, port, most, found);
+  parse_connections(*v4, most, found);
   // Absent where IPv6 is off.
   if (const auto v6 = read_file("/proc/self/net/tcp6", kLargestList))
-    parse_connections(*v6, port, most, found);
-  std::ranges::sort(found.list);
+    parse_connections(*v6, most, found);
+  for (auto& [port, connections] : found) std::ranges::sort(connections.list);
   return found;
 }
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <map>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -20,16 +22,18 @@ struct Connection {
   friend auto operator<=>(const Connection&, const Connection&) = default;
 };
 
-/// The connections in state ESTABLISHED with our end at @p port in the text of /proc/net/tcp or
-/// tcp6 (proc_pid_net(5)). At most @p most: then `full` is set.
 struct Connections {
   std::vector<Connection> list;
-  bool full = false;
+  bool full = false;  ///< there are more
 };
-void parse_connections(std::string_view text, std::uint16_t port, std::size_t most,
-                       Connections& into);
+/// The connections in state ESTABLISHED in the text of /proc/net/tcp or tcp6 (proc_pid_net(5)) with
+/// our end at a port that is a key of @p into. At most @p most of each.
+void parse_connections(std::string_view text, std::size_t most,
+                       std::map<std::uint16_t, Connections>& into);
 
-/// Those that clients of @p port have now. Errors: as open(2) of /proc/self/net/tcp.
-Result<Connections> connections_at(std::uint16_t port, std::size_t most);
+/// Those that clients of each of @p ports have now, sorted. Walks every connection of the machine
+/// once, whatever the number of ports. Errors: as open(2) of /proc/self/net/tcp.
+Result<std::map<std::uint16_t, Connections>> connections_at(const std::set<std::uint16_t>& ports,
+                                                            std::size_t most);
 
 }  // namespace gpuward::os

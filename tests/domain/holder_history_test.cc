@@ -49,7 +49,7 @@ std::vector<pid_t> play(std::vector<Actor> actors, Duration length) {
       sight.id = actor.id;
       sight.parent = actor.parent;
       sight.memory = 1_GiB;
-      sight.gpu_busy = works;
+      sight.busy = works;
       sight.cpu_ticks = ticks[n];
       sight.start_up_body = actor.born <= kReady + kStartUpTail;
       sights.push_back(sight);
@@ -134,7 +134,7 @@ TEST(HolderHistory, AnySignOfWorkBeginsTheIdlenessAnew) {
     void (*change)(HolderHistory::Sight&);
   };
   for (const Row& row : {Row{"CPU", [](auto& s) { s.cpu_ticks = 103; }},
-                         {"GPU", [](auto& s) { s.gpu_busy = true; }},
+                         {"GPU", [](auto& s) { s.busy = true; }},
                          {"memory", [](auto& s) { s.memory = 2_GiB; }}}) {
     HolderHistory history;
     Instant now = Instant{} + hours(1);
@@ -175,6 +175,52 @@ TEST(HolderHistory, AReusedNumberBeginsItsOwnHistory) {
   EXPECT_EQ(history.find({Pid{1}, 1}), nullptr);
   EXPECT_EQ(history.find(next.id)->first_seen, now + seconds(5));
   EXPECT_EQ(history.size(), 1U);
+}
+
+// After a restart of whoever watches, all of history is lost: which worker took whose place, and
+// who waits for work.
+TEST(HolderHistory, APastThatNobodyHasSeenSpeaksAgainstNobody) {
+  HolderHistory history;
+  Instant now = Instant{} + hours(1);
+  see(history, sight(1, 100), now);
+  EXPECT_TRUE(history.find({Pid{1}, 1})->start_up_body) << "there at the first look";
+  auto late = sight(2, 0);
+  late.age = HolderHistory::kUnseenPast + seconds(1);
+  see(history, late, now += seconds(5));
+  EXPECT_TRUE(history.find({Pid{2}, 1})->start_up_body) << "older than what was watched of it";
+  auto fresh = sight(3, 0);
+  fresh.age = seconds(2);
+  see(history, fresh, now += seconds(5));
+  EXPECT_TRUE(history.find({Pid{3}, 1})->start_up_body) << "in the place of the one before";
+  history.see({}, now += seconds(5));
+  fresh.id.pid = Pid{4};
+  see(history, fresh, now += seconds(5));
+  fresh.id.pid = Pid{5};
+  fresh.parent = Pid{77};
+  see(history, fresh, now += seconds(5));
+  EXPECT_FALSE(history.find({Pid{5}, 1})->start_up_body);
+}
+
+TEST(HolderHistory, OneLookWithoutItsRowForgetsNobodyWhoLives) {
+  HolderHistory history;
+  const auto lives = [](const ProcessId& id) { return id.pid == Pid{1}; };
+  Instant now = Instant{} + hours(1);
+  auto body = sight(1, 100);
+  body.start_up_body = true;
+  auto other = sight(2, 100);
+  const std::vector<HolderHistory::Sight> both = {body, other};
+  for (int n = 0; n < 20; ++n) history.see(both, now += seconds(5), lives);
+  const auto first_seen = history.find(body.id)->first_seen;
+  history.see({}, now += seconds(5), lives);
+  EXPECT_EQ(history.find(other.id), nullptr);
+  body.start_up_body = false;  // its service was READY before, for all that is known by now
+  const std::vector<HolderHistory::Sight> one = {body};
+  history.see(one, now += seconds(5), lives);
+  ASSERT_NE(history.find(body.id), nullptr);
+  EXPECT_EQ(history.find(body.id)->first_seen, first_seen);
+  EXPECT_TRUE(history.find(body.id)->start_up_body);
+  EXPECT_EQ(history.find(body.id)->idle_since, now) << "what it did meanwhile was not seen";
+  EXPECT_FALSE(history.find(body.id)->worked_again);
 }
 
 TEST(HolderHistory, HoldsNoMoreThanItSays) {

@@ -27,10 +27,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (const auto id = os::container_id_in(text); !id.empty())
     if (id.size() != 64 || !os::find_container(text, id)) std::abort();
-  os::Connections found;
-  os::parse_connections(text, 7860, 8, found);
-  if (found.list.size() > 8) std::abort();
-  for (const auto& one : found.list)
+  std::map<std::uint16_t, os::Connections> found = {{7860, {}}};
+  os::parse_connections(text, 8, found);
+  if (found.size() != 1 || found[7860].list.size() > 8) std::abort();
+  for (const auto& one : found[7860].list)
     if (one.port != 7860) std::abort();
   if (auto bytes = parse_bytes(text); bytes && to_string(*bytes).empty()) std::abort();
   if (auto duration = parse_duration(text)) {

@@ -22,28 +22,35 @@ constexpr std::string_view kText =
     "   3: 0200007F:C001 0100007F:1EB4 01 00000000:00000000 00:00000000 00000000     0        0 15 "
     "1 0000000000000000 20 4 30 10 -1\n";
 
-TEST(ParseConnections, TakesOurEndsOfThePortThatAreEstablished) {
-  Connections found;
-  parse_connections(kText, 7860, 10, found);
-  ASSERT_EQ(found.list.size(), 1U);
-  EXPECT_EQ(found.list[0].inode, 13U);
-  EXPECT_EQ(found.list[0].peer_port, 0xC001);
-  EXPECT_STREQ(std::string(found.list[0].peer.data(), 8).c_str(), "0200007F");
-  EXPECT_FALSE(found.full);
+using Ports = std::map<std::uint16_t, Connections>;
+
+TEST(ParseConnections, TakesOurEndsOfThePortsThatAreEstablished) {
+  Ports found = {{7860, {}}, {0xC001, {}}, {1, {}}};
+  parse_connections(kText, 10, found);
+  ASSERT_EQ(found.size(), 3U);
+  ASSERT_EQ(found[7860].list.size(), 1U);
+  const Connection& one = found[7860].list[0];
+  EXPECT_EQ(one.inode, 13U);
+  EXPECT_EQ(one.peer_port, 0xC001);
+  EXPECT_STREQ(std::string(one.peer.data(), 8).c_str(), "0200007F");
+  EXPECT_EQ(found[0xC001].list.size(), 1U);
+  EXPECT_TRUE(found[1].list.empty());
+  EXPECT_FALSE(found[7860].full || found[1].full);
 }
 
 TEST(ParseConnections, SaysThatThereAreMore) {
-  Connections found;
-  parse_connections(kText, 7860, 0, found);
-  EXPECT_TRUE(found.full && found.list.empty());
+  Ports found = {{7860, {}}, {1, {}}};
+  parse_connections(kText, 0, found);
+  EXPECT_TRUE(found[7860].full && found[7860].list.empty());
+  EXPECT_FALSE(found[1].full);
 }
 
 TEST(ParseConnections, PassesOverRubbish) {
-  Connections found;
+  Ports found = {{7860, {}}};
   for (const auto* text : {"", "head", "head\n", "head\nrubbish\n\n 0: zz:1EB4 0:0 01",
                            "head\n 0: 0100007F:1EB4 0200007F:C001 01 1 2 3 4 5 x\n"})
-    parse_connections(text, 7860, 10, found);
-  EXPECT_TRUE(found.list.empty());
+    parse_connections(text, 10, found);
+  EXPECT_TRUE(found[7860].list.empty());
 }
 
 TEST(ConnectionsAt, SeesAClientComeAndGo) {
@@ -57,19 +64,21 @@ TEST(ConnectionsAt, SeesAClientComeAndGo) {
   ASSERT_EQ(::listen(listener.get(), 4), 0);
   ASSERT_EQ(::getsockname(listener.get(), generic, &length), 0);
   const std::uint16_t port = ntohs(address.sin_port);
-  auto before = connections_at(port, 10);
-  ASSERT_TRUE(before) << before.error().message();
-  EXPECT_TRUE(before->list.empty());
+  const auto seen = [port] {
+    auto all = connections_at({port, 1}, 10);
+    EXPECT_TRUE(all && all->size() == 2 && all->at(1).list.empty());
+    return all ? all->at(port).list : std::vector<Connection>();
+  };
+  EXPECT_TRUE(seen().empty());
   Fd client = Fd::take(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(::connect(client.get(), generic, length), 0);
   Fd served = Fd::take(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  auto during = connections_at(port, 10);
-  ASSERT_TRUE(during);
-  ASSERT_EQ(during->list.size(), 1U);
-  EXPECT_EQ(during->list, connections_at(port, 10)->list) << "the same one is known again";
+  const auto during = seen();
+  ASSERT_EQ(during.size(), 1U);
+  EXPECT_EQ(during, seen()) << "the same one is known again";
   client.close();
   served.close();
-  EXPECT_TRUE(connections_at(port, 10)->list.empty());
+  EXPECT_TRUE(seen().empty());
 }
 
 }  // namespace
