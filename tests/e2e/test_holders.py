@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from gpuward import BIN, Gpuward, alive, end, wait_for
@@ -205,6 +207,41 @@ def test_orphans_of_a_crash_of_everything_are_ended_and_their_bytes_proven(card)
     assert rows(card, "ORPHAN") == []
 
 
+def test_a_stop_of_what_is_left_over_does_not_meet_the_service_started_meanwhile(card):
+    """`reap` looks, then orders: in between somebody may have started the service."""
+    code = ("import subprocess, sys, time, os\n"
+            "child = subprocess.Popen([sys.argv[1], 'hold', str(100 << 20)], stdin=subprocess.PIPE)\n"
+            "time.sleep(1000)")
+    words = ("run", "--detach", "--name", "lone", "--", "python3", "-c", code, str(CLIENT))
+    assert card(*words).returncode == 0
+    wait_for(lambda: ps(card)["processes"], why="it holds the card")
+    service = card.service("lone")["replicas"][0]
+    for pid in card.anchors():
+        end(pid)
+    wait_for(lambda: not card.anchors())
+    child, = [p["pid"] for p in service["tree"] if p["ppid"] == service["main_pid"]]
+    os.kill(child, signal.SIGSTOP)
+    end(service["main_pid"])
+    wait_for(lambda: rows(card, "ORPHAN"), why="it is an orphan")
+    # A person sits before the question while the orphan ends and the service is started again.
+    ours, theirs = pty.openpty()
+    reap = subprocess.Popen([BIN / "gpuward", "reap"], env=card.env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    read = b""
+    while b"[y/N]" not in read:
+        read += os.read(ours, 4096)
+    os.kill(child, signal.SIGKILL)
+    wait_for(lambda: not alive(child), why="the orphan has ended")
+    assert card(*words).returncode == 0
+    fresh = card.service("lone")["replicas"][0]["main_pid"]
+    os.write(ours, b"y\n")
+    assert reap.wait(30) == 0
+    read += os.read(ours, 65536)
+    os.close(ours)
+    assert b"pid %d is left alone: it has just ended" % child in read, read
+    assert alive(fresh) and card.service("lone")["verdict"] in ("HEALTHY", "STARTED", "STARTING"), card.service("lone")
+
+
 def test_a_stranger_is_ended_by_an_explicit_rule_alone(card):
     configure(card)
     assert card("up").returncode == 0
@@ -238,7 +275,7 @@ def test_who_works_again_while_another_is_being_ended_is_left_alone(card):
     card.configure('[reap]\nstrangers = [{ command = "*/sim_client hold *", idle = "4s" }]\n', "reap.toml")
     wait_for(lambda: [row["verdict"] for row in ps(card)["processes"]
                       if (row["idle_seconds"] or 0) > 4] == ["STRANGER"] * 2, 30, "both are idle for long enough")
-    reap = card.popen("reap", "--yes", stderr=subprocess.PIPE)
+    reap = card.popen("reap", "--yes")
 
     def ordered():
         told = [json.loads(line) for line in card("events", "--json").stdout.splitlines()]
@@ -255,6 +292,44 @@ def test_who_works_again_while_another_is_being_ended_is_left_alone(card):
     told = reap.stderr.read()
     assert reap.returncode == 1 and f"pid {other.pid} is left alone: since it was shown" in told, told
     assert other.poll() is None and stubborn.wait(10) == -signal.SIGKILL
+
+
+def test_a_warden_that_does_not_answer_is_not_taken_for_none(card):
+    """What it knows of who works is missing then: nobody may be ended on a look without it."""
+    configure(card)
+    assert card("up").returncode == 0
+    other = stranger(card)
+    wait_for(lambda: rows(card, "STRANGER"), why="the warden sees it")
+    card.configure('[reap]\nstrangers = [{ command = "*/sim_client hold *", idle = "0s" }]\n', "reap.toml")
+    warden = next(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and is_warden_of(card, p))
+    os.kill(warden, signal.SIGSTOP)
+    try:
+        told = json.loads(card("ps", "--json").stdout)
+        assert told["warden_silent"] and not told["watched"] and told["processes"]
+        refused = card("reap", "--yes")
+        assert refused.returncode == 1 and "the warden did not answer" in refused.stderr
+        assert other.poll() is None
+    finally:
+        os.kill(warden, signal.SIGCONT)
+    assert not ps(card)["warden_silent"]
+
+
+def is_warden_of(card, proc):
+    try:
+        return ((proc / "comm").read_text() == "gpuwardd\n"
+                and f"GPUWARD_HOME={card.home}".encode() in (proc / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return False
+
+
+def test_a_name_that_no_service_has_and_a_broken_rule_are_told(card):
+    configure(card)
+    refused = card("reap", "engin", "--yes")
+    assert refused.returncode == 1 and "engin: no such service; did you mean 'engine'?" in refused.stderr
+    assert card("reap", "engine", "--dry-run").returncode == 0
+    card.configure('[reap]\nstrangers = [{ command = "*" }]\n', "reap.toml")
+    told = card("reap", "--dry-run")
+    assert "reap.toml:2" in told.stderr and "names every process" in told.stderr
 
 
 def test_memory_of_a_forked_child_is_phantom_with_who_is_seen(card):
