@@ -6,7 +6,9 @@
 
 #include <csignal>
 #include <gtest/gtest.h>
+#include <memory>
 
+#include "control/observe.h"
 #include "os/clock.h"
 #include "os/proc_fs.h"
 
