@@ -55,7 +55,10 @@ void decide_orphans(std::vector<ReapItem>& items) {
       if (other.named) named = &other;
     }
     const std::string& service = item.holder.service;
-    if (!item.holder.refused.empty()) continue;  // that is said of it itself
+    if (!item.holder.refused.empty()) {
+      if (item.named || named != nullptr) item.why = item.holder.refused;
+      continue;
+    }
     const bool meant = item.ends || named != nullptr;
     item.ends = meant && runs == nullptr && stays == nullptr;
     if (meant && runs != nullptr)
