@@ -10,6 +10,9 @@
 #include "warden/warden.h"
 
 namespace gpuward::warden {
+namespace {
+constexpr auto kLookWithin = std::chrono::seconds(3);  // a card that hangs is told of by then
+}  // namespace
 
 // The driver's rows of living processes, with the service that each belongs to. Where its pids are
 // not ours, nobody can be named (harm.md 4).
@@ -31,7 +34,8 @@ CardAnswer Warden::who_is_on(const GpuDevice& card) const {
     holder.id = {Pid{static_cast<pid_t>(row.pid)}, row.start_ticks};
     // One that has no start time is nobody who could be seen here, and holds the card all the same.
     if (row.start_ticks != 0 && !os::lives(holder.id)) continue;
-    if (const auto owner = owners.find(row.pid); owner != owners.end() && row.start_ticks != 0)
+    // In a tree of ours now, if only since this moment: then its row has no start time yet.
+    if (const auto owner = owners.find(row.pid); owner != owners.end())
       holder.service = owner->second;
     holder.memory = row.memory.maybe();
     answer.holders.push_back(std::move(holder));
@@ -85,6 +89,17 @@ void Warden::begin_drain(const std::shared_ptr<Link>& client, const WardenReques
         std::ranges::find(stop.services, holder.service) == stop.services.end())
       stop.services.push_back(holder.service);
   begin_operation(client, stop, orders, card.uuid);
+}
+
+// What was on the card at the last look may have ended since.
+bool Warden::looked_since_its_end(Pending& drain) {
+  const Instant now = os::now();
+  if (!drain.ended) {
+    drain.ended = now;
+    sentinel_.look_now();
+  }
+  const Instant taken{std::chrono::nanoseconds(fleet_.gpu().taken_ns)};
+  return taken > *drain.ended || now - *drain.ended >= kLookWithin;
 }
 
 // After a drain: whoever is on the card still makes it unproven that the card is free.

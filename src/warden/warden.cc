@@ -619,6 +619,10 @@ void Warden::advance_all() {
       ++at;
       continue;
     }
+    if (!at->card.empty() && !looked_since_its_end(*at)) {
+      ++at;
+      continue;
+    }
     auto answer = at->operation.answer(fleet_);
     complete(*answer.status);
     if (!at->card.empty()) add_card(answer, at->card);

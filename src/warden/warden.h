@@ -48,6 +48,7 @@ class Warden {
     WardenRequest request;
     std::vector<std::uint64_t> orders;  ///< the ledger's numbers, one a service or one for all
     std::string card{};                 ///< uuid, of a drain
+    std::optional<Instant> ended{};     ///< of a drain: since when all is stopped
   };
 
   void accept();
@@ -72,6 +73,7 @@ class Warden {
                    const GpuDevice& card, const std::vector<std::uint64_t>& orders);
   WardenAnswer answer_drain_plan(const std::string& gpu) const;
   CardAnswer who_is_on(const GpuDevice& card) const;
+  bool looked_since_its_end(Pending& drain);
   void add_card(WardenAnswer& answer, const std::string& uuid) const;
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
                        std::vector<std::uint64_t> orders, std::string card = {});
