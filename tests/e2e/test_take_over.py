@@ -183,6 +183,7 @@ def test_a_port_that_became_free_while_the_question_stood_ends_nobody(gw, port, 
     question = Question(gw)
     for pid in shown[:2]:  # both that hold it
         end(pid)
+    wait_for(lambda: gone(*shown[:2]))
     assert question.answer("y\n") == 0
     assert "is free by now: nothing was ended" in question.text
     assert alive(shown[2]) and gw.service("web")["verdict"] == "HEALTHY"
