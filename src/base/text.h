@@ -20,7 +20,7 @@ class Text {
   Text(const char* text) : Text(std::string_view(text)) {}
 
   Text& append(std::string_view more) {
-    if (cut_) return *this;
+    if (cut_ || more.empty()) return *this;  // an empty view may point nowhere
     const std::size_t room = Capacity - size_;
     if (more.size() <= room) {
       std::memcpy(data_ + size_, more.data(), more.size());

@@ -14,6 +14,10 @@ TEST(Text, KeepsWhatFits) {
   EXPECT_FALSE(text.cut());
 }
 
+TEST(Text, TakesAViewThatPointsNowhere) {
+  EXPECT_EQ(Text<16>(std::string_view()).view(), "");
+}
+
 TEST(Text, CutsWithAnEllipsisAndStaysCut) {
   Text<8> text("0123456789");
   EXPECT_EQ(text.view(), "01234…");
