@@ -248,7 +248,8 @@ StrangerTree::Ended StrangerTree::end(std::chrono::milliseconds grace, const Own
   gather();
   signal_all(SIGTERM);
   signal_all(SIGCONT);  // a stopped process hears TERM only when it runs again
-  if (!wait_until_gone(began + grace)) {
+  // The grace is theirs from TERM on: finding them may have taken long on a crowded host.
+  if (!wait_until_gone(os::now() + grace)) {
     ended.forced = true;
     kill_all();
   }

@@ -212,14 +212,16 @@ while True: time.sleep(1000)
 
 def test_who_is_found_on_the_way_is_ended_by_the_rules_of_what_was_shown(gw, strangers):
     port = free_port()
-    gw.configure(SERVICE.format(port=port, grace="500ms"))
+    gw.configure(SERVICE.format(port=port, grace="3s"))  # time to start its children on a busy machine
     assert gw("up").returncode == 0
     main = subprocess.Popen([sys.executable, "-c", STARTS_A_MANAGER, str(port)], stdout=subprocess.PIPE, text=True,
                             start_new_session=True)
     strangers.children.append((main, [main.pid]))
     assert int(main.stdout.readline()) == main.pid
     done = gw("start", "web", "--take-over", "--yes")
-    started = {name: int(pid) for name, pid in (main.stdout.readline().split() for _ in range(2))}
+    lines = [main.stdout.readline() for _ in range(2)]
+    assert all(lines), (done.returncode, done.stderr)
+    started = {name: int(pid) for name, pid in (line.split() for line in lines)}
     try:
         assert done.returncode == 4, done.stderr
         assert done.stderr.count("left alone: pid") == 1
