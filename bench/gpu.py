@@ -67,7 +67,7 @@ def own_pages_kib(pid: int) -> int:
 
 
 def cost(table: Table, folder: Path):
-    for cards, processes, bound in ((8, 200, 0.2), (64, 1000, 3.0)):
+    for cards, processes, bound in ((8, 200, 0.2), (64, 2000, 3.0)):
         gw = Cards(folder / f"cost{cards}", "--gpus", str(cards), "--memory", "80GiB")
         try:
             gw.crowd(processes, cards)
@@ -206,32 +206,39 @@ def dead_with_memory(gw: Cards) -> float:
 
 
 def heal(table: Table, folder: Path, times: int):
-    """From the lost context to a new main that is ready, under `heal = "act"`: beside a restart by hand in the same run."""
-    gw = Cards(folder / "heal", "--gpus", "1", "--memory", "40GiB")
-    try:
-        gw.configure(xray(f'heal = "act"\nheal_budget = {2 * times}\n'))
-        assert gw("up").returncode == 0
-        by_hand, healed = [], []
-        for _ in range(times):
+    """From the lost context to a new main that is ready, under `heal = "act"`: beside a restart by hand in the same run.
+
+    Each time in an install of its own: whoever is sick again after a restart is made to wait on purpose.
+    """
+    by_hand, healed = [], []
+    for number in range(times):
+        gw = Cards(folder / f"heal{number}", "--gpus", "1", "--memory", "40GiB")
+        try:
+            gw.configure(xray('heal = "act"\n'))
+            assert gw("up").returncode == 0
             healthy(gw)
             began = time.monotonic()
             assert gw("restart", "xray").returncode == 0
             replica = healthy(gw)
             by_hand.append(time.monotonic() - began)
-            films = Films(f"http://{replica['endpoint']}/analyze")
-            try:
-                began = time.monotonic()
-                gw.gpusim("fault", "lost-context", "--pid", str(replica["main_pid"]))
-                wait_for(lambda: healthy(gw)["main_pid"] != replica["main_pid"], 60, "it was healed")
-                healed.append(time.monotonic() - began)
-            finally:
-                films.end()
-        restart, took = statistics.median(by_hand), statistics.median(healed)
-        table.row(f"restart by hand to HEALTHY, median of {times}", restart, "s")
-        table.row(f"lost context to HEALTHY under heal = \"act\", median of {times}", took, "s",
-                  f"{restart + 3:.2f} (restart + 3)", took <= restart + 3)
+            healed.append(until_healed(gw, replica))
+        finally:
+            gw.over()
+    restart, took = statistics.median(by_hand), statistics.median(healed)
+    table.row(f"restart by hand to HEALTHY, median of {times}", restart, "s")
+    table.row(f"lost context to HEALTHY under heal = \"act\", median of {times}", took, "s",
+              f"{restart + 3:.2f} (restart + 3)", took <= restart + 3)
+
+
+def until_healed(gw: Cards, replica: dict) -> float:
+    films = Films(f"http://{replica['endpoint']}/analyze")
+    try:
+        began = time.monotonic()
+        gw.gpusim("fault", "lost-context", "--pid", str(replica["main_pid"]))
+        wait_for(lambda: healthy(gw)["main_pid"] != replica["main_pid"], 60, "it was healed")
+        return time.monotonic() - began
     finally:
-        gw.over()
+        films.end()
 
 
 def main() -> int:
@@ -253,7 +260,7 @@ def main() -> int:
         if "verdicts" in parts:
             verdicts(table, folder, asked.times)
         if "heal" in parts:
-            heal(table, folder, max(asked.times // 4, 3))
+            heal(table, folder, asked.times)
     return table.finish(asked.file, simulated=True)
 
 
