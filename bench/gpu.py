@@ -61,9 +61,15 @@ class Cards(Gpuward):
         return [int(pid) for pid in children if b"gpuward-sentinel" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def own_pages_kib(pid: int) -> int:
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("Private_Clean:", "Private_Dirty:")))
+def own_pages_kib(pid: int, cards: Path) -> int:
+    """Private pages, but for those of the file that is the simulated cards: with a driver they are the driver's."""
+    total, counted = 0, True
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            counted = not line.endswith(str(cards))
+        elif counted and line.startswith(("Private_Clean:", "Private_Dirty:")):
+            total += int(line.split()[1])
+    return total
 
 
 def cost(table: Table, folder: Path):
@@ -84,7 +90,7 @@ def cost(table: Table, folder: Path):
             what = f"{cards} cards, {processes} processes, 1 Hz: "
             table.row(what + "sentinel", looks, "%", f"{bound:g} of a core", looks <= bound)
             table.row(what + "warden", judges, "%")
-            size = own_pages_kib(sentinel) / 1024
+            size = own_pages_kib(sentinel, folder / f"cost{cards}/cards") / 1024
             table.row(what + "sentinel's own pages", size, "MiB", "6", size <= 6)
         finally:
             gw.over()

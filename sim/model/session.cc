@@ -326,11 +326,10 @@ std::vector<LiveRow> Session::sweep(unsigned device) {
   return rows;
 }
 
-std::vector<LiveRow> Session::sweep_recent(unsigned device) {
-  constexpr std::uint64_t kFresh = 20'000'000;
+std::vector<LiveRow> Session::sweep_recent(unsigned device, std::uint64_t fresh) {
   {
     const std::lock_guard guard(recent_mutex_);
-    if (device < recent_.size() && recent_[device].at + kFresh > monotonic_ns()) {
+    if (device < recent_.size() && recent_[device].at + fresh > monotonic_ns()) {
       return recent_[device].rows;
     }
   }

@@ -89,10 +89,10 @@ class Session {
   /// Ends what dead processes left on @p device and tells those who wait.
   /// @return the contexts that have a row, with the pid as seen from here.
   std::vector<LiveRow> sweep(unsigned device);
-  /// The same, or what a sweep at most 20 ms ago found: asking the kernel whether a process lives
-  /// costs 5 us and more where thousands are attached, and a monitor asks several things about a
-  /// card at a time. Not for lists of processes, which say that somebody lives.
-  std::vector<LiveRow> sweep_recent(unsigned device);
+  /// The same, or what a sweep at most @p fresh ns ago found: asking the kernel whether a process
+  /// lives costs 5 us and more where thousands are attached, and a monitor asks several things
+  /// about a card at a time. Lists of processes say that somebody lives, and allow 2 ms.
+  std::vector<LiveRow> sweep_recent(unsigned device, std::uint64_t fresh = 20'000'000);
   /// Looks after one other context of @p device, at most every 10 ms: what every change does.
   void sweep_a_little(unsigned device, std::uint64_t now);
 

@@ -45,7 +45,7 @@ std::vector<Row> rows_of(unsigned index, std::uint32_t instance, Kind kind) {
       session().look(index, [](const DeviceValue& device) { return device.sharing; });
   std::vector<Row> rows;
   if (kind == Kind::kGraphics || (kind == Kind::kMps) != (sharing == kMps)) return rows;
-  const auto live = session().sweep(index);
+  const auto live = session().sweep_recent(index, 2'000'000);
   std::map<std::uint32_t, Row> by_slot;
   for (const LiveRow& row : live) {
     if (row.pid <= 0) continue;
@@ -157,7 +157,8 @@ struct Share {
 
 /// Processes that ran in the window and after @p last_seen (civil us).
 std::vector<Share> shares_of(unsigned index, std::uint64_t last_seen) {
-  const auto live = session().sweep_recent(index);
+  // Whoever has gone since is not found in the card below: this only saves asking for each again.
+  const auto live = session().sweep_recent(index, 500'000'000);
   const std::int64_t offset = civil_offset_us();
   std::map<pid_t, Share> by_pid;
   session().look(index, [&](const DeviceValue& device) {

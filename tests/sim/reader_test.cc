@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <gtest/gtest.h>
 #include <map>
 #include <set>
@@ -56,8 +57,14 @@ TEST(Reader, RowsNameTheProcessAndVanishWithIt) {
   EXPECT_EQ(reader->line(), "rows 0 1: " + pid + " 1048576,");
   client->signal(SIGKILL);
   client->wait();
-  reader->tell("rows 24");
-  EXPECT_EQ(reader->line(), "rows 0 0:");
+  // Two lists within 2 ms are one.
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  std::string rows;
+  do {
+    reader->tell("rows 24");
+    rows = reader->line();
+  } while (rows != "rows 0 0:" && std::chrono::steady_clock::now() < give_up);
+  EXPECT_EQ(rows, "rows 0 0:");
   reader->tell("accounting " + pid);
   EXPECT_EQ(reader->line(), "accounting 0 peak 1048576");
 }
