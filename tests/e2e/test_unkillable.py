@@ -46,7 +46,7 @@ stop = { grace = "100ms" }
     assert stop.returncode == 4, stop.stderr
     survivor = json.loads(stop.stdout)["receipts"][0]["survivors"][0]
     assert survivor["pid"] == main and survivor["state"] == "D"
-    assert survivor["killed_for_seconds"] >= 5
+    assert survivor["killed_for_seconds"] >= 4.5  # of the ladder's 5, which begin a moment earlier
     assert gw.service("stuck")["verdict"] == "UNKILLABLE"
     again = gw("stop", "stuck", timeout=60)
     assert again.returncode == 4
