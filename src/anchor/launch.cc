@@ -107,7 +107,7 @@ Result<void> refuse_if_led(const AnchorState& last) {
   const Instant give_up = os::now() + os::kDyingOwner;  // it may just be dying, without its lock
   while (os::lives(last.anchor) && os::now() < give_up) ::poll(nullptr, 0, 2);
   if (!os::lives(last.anchor)) return {};
-  Error error(Errc::refused, "start: its anchor lives, pid ");
+  Error error(Errc::taken, "start: its anchor lives, pid ");
   error.doing.append_number(last.anchor.pid.number);
   return fail(error);
 }

@@ -48,11 +48,12 @@ Result<Folder> lock_folder(const char* path, bool make) {
   for (int attempt = 0; attempt < kFolderAttempts; ++attempt) {
     if (make) GPUWARD_TRY(os::make_directories(path, 0700));
     auto dir = os::Fd::open(path, O_RDONLY | O_DIRECTORY);
+    if (!dir && make && dir.error().code.value() == ENOENT) continue;
     if (!dir) return fail(std::move(dir).error());
     auto lock = os::Fd::open_regular_at(*dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
     if (!lock && lock.error().code.value() == ENOENT) continue;
     if (!lock) return fail(std::move(lock).error());
-    if (!os::lock(*lock)) return fail(Errc::refused, "start: it runs already");
+    if (!os::lock(*lock)) return fail(Errc::taken, "start: it runs already");
     struct stat held{};
     struct stat there{};
     const std::string name = std::string(path) + "/lock";
@@ -60,7 +61,7 @@ Result<Folder> lock_folder(const char* path, bool make) {
         held.st_ino == there.st_ino && held.st_dev == there.st_dev)
       return Folder{std::move(*dir), std::move(*lock)};
   }
-  return fail(Errc::refused, "start: its folder is removed again and again");
+  return fail(Errc::taken, "start: its folder is removed again and again");
 }
 
 // Reads exactly one frame: what the launcher says after it (that it sees the GPU) is for the loop.
@@ -104,6 +105,7 @@ void report_failure(const os::Fd& launcher, const Error& error) {
   StateNews news;
   news.state.phase = Phase::failed;
   news.state.reason = Reason(error.message());
+  news.state.name_taken = error.code == make_error_code(Errc::taken);
   std::array<std::byte, 2048> buffer;
   auto frame = wire::encode(news, buffer);
   if (frame) (void)os::write_all(launcher, *frame, "the launcher's socket");

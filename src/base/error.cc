@@ -24,6 +24,8 @@ class Category final : public std::error_category {
         return "not reachable";
       case Errc::invalid:
         return "invalid value";
+      case Errc::taken:
+        return "taken";
     }
     return "unknown gpuward error";
   }
@@ -42,8 +44,9 @@ std::error_code make_error_code(Errc code) {
 
 std::string Error::message() const {
   std::string text(doing.view());
-  // The rule that forbids it stands in the text.
-  if (!text.empty() && code == make_error_code(Errc::refused)) return text;
+  // The rule that forbids it, or who has it, stands in the text.
+  const bool said = code == make_error_code(Errc::refused) || code == make_error_code(Errc::taken);
+  if (!text.empty() && said) return text;
   if (!text.empty()) text += ": ";
   return text + code.message();
 }

@@ -21,6 +21,7 @@ enum class Errc {
   not_proven,         ///< done as far as can be seen, but the proof failed
   unreachable,        ///< no warden or anchor answers
   invalid,            ///< a value that makes no sense
+  taken,              ///< somebody else has the name; the Error's text says who
 };
 
 const std::error_category& gpuward_category();

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <optional>
+#include <set>
 
 #include "cli/events.h"
 #include "cli/follow.h"
@@ -25,6 +26,7 @@ namespace gpuward::cli {
 namespace {
 
 constexpr auto kFirstWordWithin = std::chrono::seconds(30);
+constexpr std::size_t kMostNames = 100;  // tried where none was given
 
 int fail_run(const Error& error) {
   complain(error);
@@ -41,7 +43,9 @@ std::string name_after(const std::string& command) {
   return name.empty() ? "run" : name;
 }
 
-Result<std::string> choose_name(const RunOptions& options, const control::Home& home) {
+// @p taken: names that others were quicker to take.
+Result<std::string> choose_name(const RunOptions& options, const control::Home& home,
+                                const std::set<std::string>& taken) {
   if (!options.name.empty()) {
     if (!is_service_name(options.name))
       return fail(Errc::invalid,
@@ -53,8 +57,10 @@ Result<std::string> choose_name(const RunOptions& options, const control::Home& 
   }
   const std::string base = name_after(options.command.front());
   std::string name = base;
-  for (int n = 2; control::anchor_lives(control::anchor_folder(home, name, 0)); ++n)
-    name = base + "-" + std::to_string(n);
+  const auto in_use = [&] {
+    return taken.contains(name) || control::anchor_lives(control::anchor_folder(home, name, 0));
+  };
+  for (int n = 2; in_use(); ++n) name = base + "-" + std::to_string(n);
   return name;
 }
 
@@ -214,8 +220,9 @@ struct Begun {
   AnchorState first;  // what its anchor said first
 };
 
-Result<Begun> begin(const RunOptions& options, const control::Home& home) {
-  auto name = choose_name(options, home);
+Result<Begun> begin(const RunOptions& options, const control::Home& home,
+                    const std::set<std::string>& taken) {
+  auto name = choose_name(options, home, taken);
   if (!name) return fail(std::move(name).error());
   ServiceModel service;
   service.name = *name;
@@ -244,13 +251,16 @@ int run(const RunOptions& options) {
   auto home = control::find_home();
   if (!home) return fail_run(home.error());
   if (auto ready = control::prepare_home(*home); !ready) return fail_run(ready.error());
+  std::set<std::string> taken;
   for (;;) {
-    auto begun = begin(options, *home);
+    auto begun = begin(options, *home, taken);
     if (!begun) return fail_run(begun.error());
-    // Two that were started at once may have chosen one name.
-    if (control::is_refusal(begun->first) && options.name.empty() &&
-        control::anchor_lives(begun->launched.folder))
+    // Two that were started at once may have chosen one name; whoever got it may have ended since.
+    const bool lost = control::is_refusal(begun->first) && begun->first.name_taken;
+    if (lost && options.name.empty() && taken.size() < kMostNames) {
+      taken.insert(begun->plan.service);
       continue;
+    }
     if (options.detach) return detach(begun->launched, begun->plan, begun->first);
     return Foreground(*home, std::move(begun->launched), begun->plan, std::move(begun->log),
                       begun->first)

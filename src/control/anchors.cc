@@ -248,11 +248,17 @@ void remove_empty_group(const Home& home, const AnchorFolder& folder) {
 }
 
 Result<void> remove_folder(const AnchorFolder& folder) {
-  auto lock = os::Fd::open(folder.path + "/lock", O_RDWR);
-  if (lock && ::flock(lock->get(), LOCK_EX | LOCK_NB) < 0)
+  if (anchor_lives(folder))
     return fail(Errc::refused, "remove '" + folder.path + "': its anchor lives");
   auto dir = os::Fd::open(folder.path, O_RDONLY | O_DIRECTORY);
   if (!dir) return fail(std::move(dir).error());
+  // Through the folder that is opened: who removes it at the same time may be gone already, and
+  // what stands at its path then is another anchor's. Made where it is missing: no anchor begins
+  // here before it is ours, or we see that it has begun.
+  auto lock = os::Fd::open_regular_at(*dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!lock) return fail(std::move(lock).error());
+  if (::flock(lock->get(), LOCK_EX | LOCK_NB) < 0)
+    return fail(Errc::refused, "remove '" + folder.path + "': its anchor lives");
   for (const char* name :
        {"record", "record.new", "journal", "journal.old", "out", "err", "control", "cid", "lock"})
     ::unlinkat(dir->get(), name, 0);

@@ -98,9 +98,9 @@ struct WardenRequest {
     uncordon = 12,
     drain = 13,       ///< cordons `gpu`, then stops every service that is on it
     drain_plan = 14,  ///< what `drain` would end, and what it would not
-    holders = 20,          ///< who holds the cards: StatusReport::holders and ::card_sums
-    reap = 21,             ///< for the ledger: `note` is about to be ended by hand or by a rule
-    reap_ended = 22,       ///< and what came of it
+    holders = 20,     ///< who holds the cards: StatusReport::holders and ::card_sums
+    reap = 21,        ///< for the ledger: `note` is about to be ended by hand or by a rule
+    reap_ended = 22,  ///< and what came of it
   };
   What what = What::status;
   std::vector<std::string> services;  ///< empty: all
@@ -275,7 +275,7 @@ void fields(A& a, AnchorState& v) {
   a(33, v.limits), a(39, v.init);
   a(43, v.container);
   a(47, v.kept), a(48, v.released_group), a(49, v.has_released);
-  a(50, v.main_session);
+  a(50, v.main_session), a(51, v.name_taken);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

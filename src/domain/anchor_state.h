@@ -179,6 +179,7 @@ struct AnchorState {
   InlineVec<Released, kMostReleased> kept;
   Text<512> released_group;   ///< absolute path of the cgroup of the others; empty: none
   bool has_released = false;  ///< something was handed over, by `release` or all of it
+  bool name_taken = false;    ///< it could not begin: another anchor has its folder
 };
 
 /// "returned": a contract of the JSON output.

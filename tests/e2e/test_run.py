@@ -7,7 +7,7 @@ import signal
 import struct
 
 import pytest
-from gpuward import Gpuward, alive, wait_for
+from gpuward import Gpuward, alive, end, wait_for
 
 
 def pids_in(text: str) -> list[int]:
@@ -117,6 +117,25 @@ def test_twelve_at_once_get_a_name_and_a_folder_each(gw):
     ends = [(run.communicate(timeout=60), run.returncode) for run in runs]
     assert [code for _, code in ends] == list(range(12)), [said for said in ends if any(said[0])]
     assert not list((gw.home / "run/anchors").iterdir())
+
+
+def test_a_name_that_somebody_else_was_quicker_to_take_is_left_to_it(gw):
+    """As between the choice and the start: it looks free, and is not."""
+    assert gw("run", "--detach", "--", "sleep", "1000").returncode == 0
+    first = gw.service("sleep")["replicas"][0]
+    lock = gw.home / "run/anchors/sleep.0/lock"
+    lock.unlink()
+    lock.touch(mode=0o600)
+    try:
+        second = gw("run", "--", "sleep", "0")
+        assert second.returncode == 0, second.stderr
+        assert alive(first["main_pid"]) and alive(first["anchor_pid"])
+        named = gw("run", "--name", "sleep", "--", "sleep", "0")
+        assert named.returncode == 125 and "its anchor lives" in named.stderr, "who names it wants no other"
+        assert [f.name for f in (gw.home / "run/anchors").iterdir()] == ["sleep.0"]
+    finally:
+        end(first["anchor_pid"])
+        end(first["main_pid"])
 
 
 def test_an_environment_that_does_not_fit_the_record_is_refused(gw):
