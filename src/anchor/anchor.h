@@ -31,11 +31,12 @@ class Anchor {
  public:
   /// Prepares everything that can fail. @p dir is the anchor's own folder, locked by this process;
   /// @p launcher the connected socket of whoever started us.
-  static Result<Anchor> prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher);
+  static Result<Anchor> prepare(LaunchOrder order, os::Fd dir, os::Fd lock, os::Fd launcher);
   /// Takes over the tree of a dead anchor from its record in @p dir: at level `cgroup` whole, at
   /// level `subreaper` those processes that its anchor had seen, and their children. Errors:
   /// Errc::not_found when nothing of it lives, Errc::refused after a reboot.
-  static Result<Anchor> adopt(os::Fd dir, os::Fd lock, os::Fd launcher);
+  /// Of @p order only what was looked for is used.
+  static Result<Anchor> adopt(const LaunchOrder& order, os::Fd dir, os::Fd lock, os::Fd launcher);
   /// Leads the tree until it is over. @return the exit code of the anchor: 0.
   int run();
 

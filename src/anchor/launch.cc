@@ -76,17 +76,20 @@ bool recover_container(const ContainerPlan& plan, ContainerTrace& trace) {
 }
 
 // The living tree that a dead anchor left. @p contained: its container lives, if nothing else.
+// @p looked: perhaps of its marks.
 Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bool releases,
-                     bool contained) {
+                     bool contained, const control::MarkedTree& looked) {
   if (last.main) members.push_back(last.main);  // it may have left the cgroup
+  const auto found = unpack(looked.members);
+  const auto* marked = looked.anchor && looked.anchor == last.anchor ? &found : nullptr;
   auto space = os::PidNamespace::open(last.init);
   const auto with_space = [&](Tree tree) {
     if (space) tree.hold(std::move(*space));
     return tree;
   };
   if (last.cgroup.empty()) {
-    Tree tree = with_space(
-        Tree::taken_over({}, members, last.tree_variable, HandedOver::taken_over(last, releases)));
+    Tree tree = with_space(Tree::taken_over({}, members, last.tree_variable,
+                                            HandedOver::taken_over(last, releases), marked));
     if (!contained && tree.empty(true))
       return fail(Errc::not_found, "adopt a tree of which nothing lives");
     return tree;
@@ -96,7 +99,7 @@ Result<Tree> recover(const AnchorState& last, std::vector<ProcessId> members, bo
   if (!group && group.error().code.value() != ENOENT) return fail(std::move(group).error());
   if (!group) group = os::Cgroup();  // somebody removed it, which the kernel allows for empty ones
   Tree tree = with_space(Tree::taken_over(std::move(*group), members, last.tree_variable,
-                                          HandedOver::taken_over(last, releases)));
+                                          HandedOver::taken_over(last, releases), marked));
   if (!contained && tree.empty(true))
     return fail(Errc::not_found, "adopt a tree of which nothing lives");
   return tree;
@@ -114,7 +117,8 @@ Result<void> refuse_if_led(const AnchorState& last) {
 
 // A tree of an earlier anchor may still live here. Starting beside it would be a second copy.
 // @return whether something of it may live on, that nobody finds and that is no second copy.
-Result<bool> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
+Result<bool> refuse_if_populated(const os::Fd& dir, std::string_view boot_id,
+                                 const control::MarkedTree& looked) {
   auto record = control::read_record(dir);
   if (!record && record.error().code.value() != ENOENT) return fail(std::move(record).error());
   if (!record || record->boot_id.view() != boot_id) return false;
@@ -126,7 +130,7 @@ Result<bool> refuse_if_populated(const os::Fd& dir, std::string_view boot_id) {
   // What was handed over carries the mark of its tree, and so does what it has started since.
   if (is_over(last.phase) && last.has_released) last.tree_variable.clear();
   const auto tree =
-      recover(last, unpack(record->members), !record->plan.release.empty(), contained);
+      recover(last, unpack(record->members), !record->plan.release.empty(), contained, looked);
   if (!tree) {
     // The engine refuses to write over it.
     const auto& id = last.container.id;
@@ -226,7 +230,7 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
     anchor.env_text_.push_back(variable.name + "=" + variable.value);
   const bool notifies = p.ready.kind == ReadyKind::notify || p.live.kind == LiveKind::notify;
   if (last == nullptr) {
-    auto variable = random_name("GPUWARD_TREE=");
+    auto variable = random_name(kTreeVariable);
     auto notify_name = random_name("@gpuward/");
     if (!variable || !notify_name) return fail(last_error("make a random name"));
     anchor.state_.tree_variable = Text<48>(*variable);
@@ -303,11 +307,12 @@ Result<void> Anchor::make_surroundings() {
   return open_doors();
 }
 
-Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd launcher) {
-  auto anchor = prepare_common(std::move(plan), std::move(dir), std::move(lock),
+Result<Anchor> Anchor::prepare(LaunchOrder order, os::Fd dir, os::Fd lock, os::Fd launcher) {
+  auto anchor = prepare_common(std::move(order.plan), std::move(dir), std::move(lock),
                                std::move(launcher), nullptr);
   if (!anchor) return anchor;
-  const auto left = refuse_if_populated(anchor->dir_, anchor->boot_id_);
+  const auto left =
+      refuse_if_populated(anchor->dir_, anchor->boot_id_, {order.looked_after, order.marked});
   if (!left) return fail(left.error());
   auto tree = contain(anchor->plan_, &anchor->state_);
   if (!tree) return fail(std::move(tree).error());
@@ -324,7 +329,7 @@ Result<Anchor> Anchor::prepare(LaunchPlan plan, os::Fd dir, os::Fd lock, os::Fd 
   return anchor;
 }
 
-Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
+Result<Anchor> Anchor::adopt(const LaunchOrder& order, os::Fd dir, os::Fd lock, os::Fd launcher) {
   auto record = control::read_record(dir);
   if (!record) return fail(std::move(record).error());
   AnchorState last = record->state;
@@ -340,7 +345,8 @@ Result<Anchor> Anchor::adopt(os::Fd dir, os::Fd lock, os::Fd launcher) {
   // See refuse_if_populated().
   const Text<48> mark = last.tree_variable;
   if (is_over(last.phase) && last.has_released) last.tree_variable.clear();
-  auto tree = recover(last, unpack(record->members), releases, contained);
+  auto tree = recover(last, unpack(record->members), releases, contained,
+                      {order.looked_after, order.marked});
   if (!tree) return fail(std::move(tree).error());
   last.tree_variable = mark;
   // Its owner may have died in the middle of a stop.

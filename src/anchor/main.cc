@@ -1,6 +1,6 @@
-// gpuward-anchor [--adopt] DIR: leads one process tree, a new one or that of a dead anchor. Started
-// by gpuward or gpuwardd with its launcher's socket as descriptor 3; its plan comes over that
-// socket, its state goes back over it.
+// gpuward-anchor [--adopt [--marked]] DIR: leads one process tree, a new one or that of a dead
+// anchor. Started by gpuward or gpuwardd with its launcher's socket as descriptor 3; its plan, or
+// with --marked who carries the mark of that tree, comes over that socket, its state goes back.
 
 #include <malloc.h>
 #include <sys/socket.h>
@@ -65,7 +65,7 @@ Result<Folder> lock_folder(const char* path, bool make) {
 }
 
 // Reads exactly one frame: what the launcher says after it (that it sees the GPU) is for the loop.
-Result<LaunchPlan> receive_plan(const os::Fd& launcher) {
+Result<LaunchOrder> receive_order(const os::Fd& launcher) {
   std::array<std::byte, wire::kFrameHeader> header;
   if (::recv(launcher.get(), header.data(), header.size(), MSG_WAITALL) != std::ssize(header))
     return fail(Errc::unreachable, "read the launch plan");
@@ -79,25 +79,31 @@ Result<LaunchPlan> receive_plan(const os::Fd& launcher) {
   if (!body) return fail(std::move(body).error());
   auto order = wire::decode<LaunchOrder>(*body);
   if (!order) return fail(std::move(order).error());
-  if (order->plan.command.empty() || order->plan.service.empty())
-    return fail(Errc::invalid, "start without a command or a name");
-  return std::move(order->plan);
+  return std::move(*order);
 }
 
+struct Task {
+  const char* path;
+  bool adopt = false;
+  bool marked = false;  // the launcher says who carries the mark
+};
+
 // Never inlined: main's frame lasts, and would keep room for all that is moved about here.
-[[gnu::noinline]] Result<anchor::Anchor> prepare(const char* path, bool adopt, os::Fd& launcher) {
-  LaunchPlan plan;
-  if (!adopt) {
-    auto received = receive_plan(launcher);
+[[gnu::noinline]] Result<anchor::Anchor> prepare(const Task& task, os::Fd& launcher) {
+  LaunchOrder order;
+  if (!task.adopt || task.marked) {
+    auto received = receive_order(launcher);
     if (!received) return fail(std::move(received).error());
-    plan = std::move(*received);
+    order = std::move(*received);
   }
-  auto folder = lock_folder(path, !adopt);
+  if (!task.adopt && (order.plan.command.empty() || order.plan.service.empty()))
+    return fail(Errc::invalid, "start without a command or a name");
+  auto folder = lock_folder(task.path, !task.adopt);
   if (!folder) return fail(std::move(folder).error());
-  if (adopt)
-    return anchor::Anchor::adopt(std::move(folder->dir), std::move(folder->lock),
+  if (task.adopt)
+    return anchor::Anchor::adopt(order, std::move(folder->dir), std::move(folder->lock),
                                  std::move(launcher));
-  return anchor::Anchor::prepare(std::move(plan), std::move(folder->dir), std::move(folder->lock),
+  return anchor::Anchor::prepare(std::move(order), std::move(folder->dir), std::move(folder->lock),
                                  std::move(launcher));
 }
 
@@ -118,10 +124,13 @@ int main(int argc, char** argv) {
     std::puts("gpuward-anchor " GPUWARD_VERSION);
     return 0;
   }
-  const bool adopt = argc == 3 && std::string_view(argv[1]) == "--adopt";
-  if (argc != 2 && !adopt) {
+  Task task{argv[argc - 1]};
+  task.adopt = argc >= 3 && std::string_view(argv[1]) == "--adopt";
+  task.marked = task.adopt && argc == 4 && std::string_view(argv[2]) == "--marked";
+  if (argc != (task.marked ? 4 : task.adopt ? 3 : 2)) {
     std::fputs(
-        "usage: gpuward-anchor [--adopt] DIR\nStarted by gpuward and gpuwardd, not by hand.\n",
+        "usage: gpuward-anchor [--adopt [--marked]] DIR\nStarted by gpuward and gpuwardd, not by "
+        "hand.\n",
         stderr);
     return 2;
   }
@@ -132,7 +141,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   auto copy = launcher.duplicate();
-  auto anchor = prepare(argv[argc - 1], adopt, launcher);
+  auto anchor = prepare(task, launcher);
   if (!anchor) {
     if (copy) report_failure(*copy, anchor.error());
     return 1;

@@ -56,7 +56,8 @@ Tree Tree::fresh(os::Cgroup cgroup) {
 }
 
 Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited,
-                      std::string_view variable, HandedOver over) {
+                      std::string_view variable, HandedOver over,
+                      const std::vector<ProcessId>* marked) {
   Tree tree = fresh(std::move(cgroup));
   tree.handed_over_ = std::move(over);
   tree.taken_over_ = true;
@@ -64,7 +65,7 @@ Tree Tree::taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited
   tree.inherited_.reserve(std::max(inherited.size(), kMostInherited));
   for (const auto& id : inherited)
     if (auto process = os::Process::open(id)) tree.inherit(*process);
-  (void)tree.find_marked();
+  if (marked == nullptr || !tree.inherit_marked(*marked)) (void)tree.find_marked();
   return tree;
 }
 
@@ -72,13 +73,30 @@ bool Tree::find_marked() const {
   bool any = false;
   if (!taken_over_ || variable_.empty()) return any;
   (void)os::for_each_process([&](Pid pid) {
-    auto process = os::Process::open(pid);  // held while its environment is read
-    if (!process || !os::environment_has(pid, variable_) || !process->alive()) return;
-    if (handed_over_.holds(*process)) return;
-    inherit(*process);
-    any = true;
+    if (!os::environment_has(pid, variable_)) return;  // most do not, and need not be held for it
+    const auto process = os::Process::open(pid);
+    any |= process && inherit_if_marked(*process);
   });
   return any;
+}
+
+// Held while its environment is read.
+bool Tree::inherit_if_marked(const os::Process& process) const {
+  if (!os::environment_has(process.pid(), variable_) || !process.alive()) return false;
+  if (handed_over_.holds(process)) return false;
+  inherit(process);
+  return true;
+}
+
+// @return whether that is all that has to be known: where some were found and none of them lives
+// any more, they may have left children to nobody.
+bool Tree::inherit_marked(const std::vector<ProcessId>& marked) const {
+  bool enough = marked.empty();
+  for (const auto& id : marked) {
+    const auto process = os::Process::open(id);
+    enough |= process && inherit_if_marked(*process);
+  }
+  return enough;
 }
 
 void Tree::inherit(const os::Process& process) const {

@@ -33,8 +33,11 @@ class Tree {
   /// That of a dead anchor, which had left the list @p inherited and had handed @p over.
   /// Who carries @p variable in its environment was started by it and belongs to it too, wherever
   /// it has gone since: a random one, that nobody has by chance.
+  /// @p marked: who did a moment ago, at or after the death of its last anchor; null: nobody has
+  /// looked.
   static Tree taken_over(os::Cgroup cgroup, const std::vector<ProcessId>& inherited,
-                         std::string_view variable, HandedOver over = {});
+                         std::string_view variable, HandedOver over = {},
+                         const std::vector<ProcessId>* marked = nullptr);
 
   const os::Cgroup& cgroup() const { return cgroup_; }
   /// From now on the tree lives in @p space too. The namespace's first process belongs to nobody's
@@ -132,6 +135,8 @@ class Tree {
   void chase() const;
   void inherit_strays_of(const os::Process& member) const;
   void inherit(const os::Process& process) const;
+  bool inherit_if_marked(const os::Process& process) const;
+  bool inherit_marked(const std::vector<ProcessId>& marked) const;
   bool only_handed_over_below() const;
 
   os::Cgroup cgroup_;

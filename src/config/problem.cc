@@ -46,6 +46,12 @@ Problem problem_at(const Place& place, std::string what, std::string expected) {
           std::move(what), std::move(expected), place.source_line};
 }
 
+std::string render(const std::vector<Problem>& problems) {
+  std::string text;
+  for (const auto& problem : problems) text += render(problem) + "\n";
+  return text;
+}
+
 std::string render(const Place& place) {
   std::string text = place.file;
   if (place.line > 0) text += ":" + std::to_string(place.line) + ":" + std::to_string(place.column);

@@ -35,6 +35,9 @@ Problem problem_at(const Place& place, std::string what, std::string expected = 
 /// would act on are shown as '?', a very long line is cut around the place. No newline at the end.
 std::string render(const Problem& problem);
 
+/// Each of them, with a newline after it.
+std::string render(const std::vector<Problem>& problems);
+
 /// "file:line:col", for a message that names a second place.
 std::string render(const Place& place);
 

@@ -129,16 +129,23 @@ Result<Launched> start_anchor(const AnchorFolder& folder, std::vector<std::strin
 
 }  // namespace
 
-Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home) {
+Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home, const MarkedTree& marked) {
   const auto folder = anchor_folder(home, plan.service, plan.replica);
   auto launched = start_anchor(folder, {folder.path});
   if (!launched) return launched;
-  GPUWARD_TRY(launched->channel.send(LaunchOrder{plan}, os::now() + kLaunchWithin));
+  LaunchOrder order{plan, marked.anchor, marked.members};
+  auto sent = launched->channel.send(order, os::now() + kLaunchWithin);
+  if (!sent) return fail(std::move(sent).error());
   return launched;
 }
 
-Result<Launched> launch_adopter(const AnchorFolder& folder) {
-  return start_anchor(folder, {"--adopt", folder.path});
+Result<Launched> launch_adopter(const AnchorFolder& folder, const MarkedTree& marked) {
+  if (!marked.anchor) return start_anchor(folder, {"--adopt", folder.path});
+  auto launched = start_anchor(folder, {"--adopt", "--marked", folder.path});
+  if (!launched) return launched;
+  const LaunchOrder order{{}, marked.anchor, marked.members};
+  GPUWARD_TRY(launched->channel.send(order, os::now() + kLaunchWithin));
+  return launched;
 }
 
 Result<Launched> adopt_anchor(const AnchorFolder& folder) {

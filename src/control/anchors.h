@@ -6,6 +6,7 @@
 
 #include "control/channel.h"
 #include "control/home.h"
+#include "control/marked.h"
 #include "control/messages.h"
 #include "domain/service.h"
 #include "os/process.h"
@@ -50,8 +51,9 @@ struct Launched {
   AnchorFolder folder;
 };
 /// Starts gpuward-anchor (beside this program) with @p plan. Returns once it runs; what becomes of
-/// the tree is told over the channel.
-Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home);
+/// the tree is told over the channel. @p marked saves it a look of its own at every process.
+Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home,
+                               const MarkedTree& marked = {});
 
 /// KILLs at once, through pidfds, whom the record of a dead anchor names: for `on_anchor_death =
 /// "kill"`. Proves nothing: an anchor that adopts does. Nobody is touched whose tree was ever
@@ -59,8 +61,8 @@ Result<Launched> launch_anchor(const LaunchPlan& plan, const Home& home);
 void kill_recorded(const AnchorRecord& record);
 
 /// Starts a new anchor for the living tree of a dead one. Its first word is its state, or that it
-/// could not: then is_refusal() of it holds, and it has ended.
-Result<Launched> launch_adopter(const AnchorFolder& folder);
+/// could not: then is_refusal() of it holds, and it has ended. @p marked as with launch_anchor().
+Result<Launched> launch_adopter(const AnchorFolder& folder, const MarkedTree& marked = {});
 /// The same, and waits until it leads the tree.
 Result<Launched> adopt_anchor(const AnchorFolder& folder);
 /// Is this the word of an anchor that could not even begin?

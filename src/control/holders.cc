@@ -24,7 +24,6 @@ constexpr std::size_t kMostConnections = 1024;
 constexpr std::size_t kMostRelatives = 64;
 constexpr std::size_t kMostPorts = 16;
 constexpr std::size_t kLargestEnvironment = std::size_t{2} << 20;
-constexpr std::string_view kMark = "GPUWARD_TREE=";
 
 std::string proc(Pid pid, const char* leaf) {
   return "/proc/" + std::to_string(pid.number) + "/" + leaf;
@@ -98,7 +97,7 @@ std::string read_mark(Pid pid) {
   for (std::size_t at = 0; at < text->size();) {
     const auto end = std::min(text->find('\0', at), text->size());
     const std::string_view variable(text->data() + at, end - at);
-    if (variable.starts_with(kMark)) return std::string(variable.substr(0, 48));
+    if (variable.starts_with(kTreeVariable)) return std::string(variable.substr(0, 48));
     at = end + 1;
   }
   return {};

@@ -98,7 +98,7 @@ Result<std::string> current_folder() {
 // The plan must fit its record, beside what is found out about the tree.
 Result<void> check_size(const LaunchPlan& plan) {
   std::vector<std::byte> room(kLargestPlan);
-  if (wire::encode(LaunchOrder{plan}, room)) return {};
+  if (wire::encode(LaunchOrder{plan, {}, {}}, room)) return {};
   const auto bytes = [](const EnvVar& v) { return v.name.size() + v.value.size(); };
   std::size_t total = 0;
   for (const auto& variable : plan.env) total += bytes(variable);

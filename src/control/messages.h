@@ -30,10 +30,13 @@ inline constexpr std::size_t kPackedMember = 12;
 void pack(ProcessId id, std::span<char, kPackedMember> into);
 std::vector<ProcessId> unpack(std::string_view members);
 
-/// To an anchor: its plan, on descriptor 3, once.
+/// To an anchor, on descriptor 3, once: its plan; or, of one that adopts, only what was looked for.
 struct LaunchOrder {
   static constexpr std::uint8_t kKind = 2;
   LaunchPlan plan;
+  /// The last anchor here, if whoever starts this one has looked for its tree after its death.
+  ProcessId looked_after;
+  std::string marked;  ///< who carried the mark of that tree then, packed
 };
 
 /// From an anchor to whoever subscribed, at once and on every change.
@@ -283,7 +286,7 @@ void fields(A& a, AnchorRecord& v) {
 }
 template <class A>
 void fields(A& a, LaunchOrder& v) {
-  a(1, v.plan);
+  a(1, v.plan), a(41, v.looked_after), a(42, v.marked);
 }
 template <class A>
 void fields(A& a, StateNews& v) {

@@ -271,9 +271,11 @@ void add_restarts(const AnchorState& state, ServiceReport& report) {
 }
 
 // Reads every environment: only for a tree that nothing else tells of.
-bool a_marked_one_lives(const AnchorState& state) {
+bool a_marked_one_lives(const AnchorState& state, const MarkedProcesses& marks) {
   bool any = false;
   if (state.tree_variable.empty()) return any;
+  const auto known = marks.of(state);
+  if (known.anchor && known.members.empty()) return any;
   const Apart apart(state);
   (void)os::for_each_process([&](Pid pid) {
     if (any || !os::environment_has(pid, state.tree_variable)) return;
@@ -332,13 +334,14 @@ bool was_given_up(const AnchorState& state, const ProcessId& id, bool by_mark_al
   return stat && stat->start_ticks == id.start_ticks && Apart(state).holds(id.pid, *stat);
 }
 
-bool tree_lives(const AnchorFolder& folder, const AnchorState& state) {
+bool tree_lives(const AnchorFolder& folder, const AnchorState& state,
+                const MarkedProcesses& marks) {
   bool any = os::lives(state.init);
   for_each_recorded(folder, state, [&](Pid) { any = true; });
   any = any || os::container_lives(container_of(folder, state));
   if (any) return true;
   // An anchor that died before its first look has named nobody but main.
-  if (state.cgroup.empty()) return !is_over(state.phase) && a_marked_one_lives(state);
+  if (state.cgroup.empty()) return !is_over(state.phase) && a_marked_one_lives(state, marks);
   auto group = os::Cgroup::open(static_cast<os::CgroupKind>(state.cgroup_kind),
                                 std::string(state.cgroup.view()));
   auto populated = group ? group->populated() : Result<bool>(false);

@@ -39,8 +39,10 @@ std::set<std::uint32_t> tree_pids(const AnchorFolder& folder, const AnchorState&
 /// over has it too, and so has what it started since.
 bool was_given_up(const AnchorState& state, const ProcessId& id, bool by_mark_alone);
 
-/// Does a process of this tree live, although its anchor may be dead?
-bool tree_lives(const AnchorFolder& folder, const AnchorState& state);
+/// Does a process of this tree live, although its anchor may be dead? @p marks: of a look that
+/// saves another one, where nothing else tells of the tree.
+bool tree_lives(const AnchorFolder& folder, const AnchorState& state,
+                const MarkedProcesses& marks = {});
 
 /// The cgroups of this home's services, found by their names wherever they stand. One walk through
 /// the hierarchies answers for a second: a thousand services that start together ask a thousand

@@ -136,6 +136,9 @@ struct LimitState {
   std::uint32_t kills = 0;         ///< since then
 };
 
+/// How AnchorState::tree_variable begins.
+inline constexpr std::string_view kTreeVariable = "GPUWARD_TREE=";
+
 /// What an anchor tells of its tree, in its record and to whoever asks. Inline throughout.
 struct AnchorState {
   Phase phase = Phase::idle;

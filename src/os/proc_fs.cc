@@ -151,21 +151,24 @@ Result<std::uint64_t> read_storage_bytes(Pid pid) {
   return *bytes;
 }
 
-bool environment_has(Pid pid, std::string_view variable) {
+void detail::each_variable(Pid pid, TextCallback callback, void* context) {
   std::array<char, 32> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/environ", pid.number);
   auto file = Fd::open(path.data(), O_RDONLY);
-  if (!file) return false;
+  if (!file) return;
   std::array<char, 8192> buffer;
   std::size_t held = 0;   // the beginning of a variable that goes on in the next piece
-  bool skipping = false;  // one longer than the buffer, so not ours
+  bool skipping = false;  // one longer than the buffer
   for (;;) {
     const ssize_t n = ::read(file->get(), buffer.data() + held, buffer.size() - held);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return !skipping && std::string_view(buffer.data(), held) == variable;
+    if (n <= 0) {
+      if (!skipping && held != 0) (void)callback(context, {buffer.data(), held});
+      return;
+    }
     std::string_view text(buffer.data(), held + static_cast<std::size_t>(n));
     for (auto end = text.find('\0'); end != text.npos; end = text.find('\0')) {
-      if (!skipping && text.substr(0, end) == variable) return true;
+      if (!skipping && !callback(context, text.substr(0, end))) return;
       skipping = false;
       text.remove_prefix(end + 1);
     }
@@ -173,6 +176,12 @@ bool environment_has(Pid pid, std::string_view variable) {
     held = skipping ? 0 : text.size();
     std::copy(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(held), buffer.begin());
   }
+}
+
+bool environment_has(Pid pid, std::string_view variable) {
+  bool found = false;
+  for_each_variable(pid, [&](std::string_view text) { return !(found = text == variable); });
+  return found;
 }
 
 Text<80> read_lineage(Pid pid) {

@@ -56,6 +56,12 @@ std::optional<std::uint64_t> parse_storage_bytes(std::string_view text);
 /// cannot be read: another user's, a kernel thread's. Allocates nothing.
 bool environment_has(Pid pid, std::string_view variable);
 
+/// Calls @p visit(std::string_view) for each "NAME=VALUE" in the environment that @p pid was
+/// started with, until it returns false. One of 8 KiB or more is passed over. Of what cannot be
+/// read there is none, as with environment_has(). Allocates nothing.
+template <class Visit>
+void for_each_variable(Pid pid, Visit&& visit);
+
 /// The process and those it comes from, by name: "gpuward < bash < sshd", as far as it fits and up
 /// to the first process of the machine. Names are what the kernel has for them, without arguments.
 /// Allocates nothing.
@@ -93,7 +99,9 @@ bool pids_are_the_kernels();
 namespace detail {
 using Callback = bool (*)(void* context, std::string_view name, bool folder);
 using PidCallback = void (*)(void* context, Pid pid);
+using TextCallback = bool (*)(void* context, std::string_view text);
 Result<void> each_entry(const Fd& dir, Callback callback, void* context);
+void each_variable(Pid pid, TextCallback callback, void* context);
 Result<void> each_process(PidCallback callback, void* context);
 Result<void> each_child(Pid parent, PidCallback callback, void* context, bool one_thread);
 }  // namespace detail
@@ -104,6 +112,15 @@ Result<void> for_each_entry(const Fd& dir, Visit&& visit) {
       dir,
       [](void* context, std::string_view name, bool folder) {
         return (*static_cast<Visit*>(context))(name, folder);
+      },
+      &visit);
+}
+template <class Visit>
+void for_each_variable(Pid pid, Visit&& visit) {
+  detail::each_variable(
+      pid,
+      [](void* context, std::string_view text) {
+        return (*static_cast<std::remove_reference_t<Visit>*>(context))(text);
       },
       &visit);
 }

@@ -20,12 +20,19 @@ constexpr auto kAdoptAgain = std::chrono::milliseconds(1000);
 constexpr auto kAdoptAgainAtMost = std::chrono::milliseconds(30'000);
 constexpr auto kReviveWindow = std::chrono::minutes(1);
 constexpr std::size_t kMostRevivals = 5;
-
-bool unowned(const Fleet::Member& member) {
-  return !member.alive && member.seen && control::tree_lives(member.folder, member.state);
-}
+// Of so many anchors that die at once each new one looks at every process itself.
+constexpr std::uint32_t kAskThemselves = 4;
+constexpr auto kAtOnce = std::chrono::milliseconds(500);
 
 }  // namespace
+
+bool Fleet::tree_lives(const Member& member) const {
+  return control::tree_lives(member.folder, member.state, marks_);
+}
+
+bool Fleet::unowned(const Member& member) const {
+  return !member.alive && member.seen && tree_lives(member);
+}
 
 void Fleet::configure(std::vector<ServiceModel> services) {
   for (auto& service : services) {
@@ -92,8 +99,13 @@ Result<void> Fleet::adopt_all() {
     Member& member = members_[folder.service];
     member.folder = folder;
     clerk_.import(folder);
-    take_over(member);
+    auto record = control::read_record(folder);
+    if (!record) continue;
+    member.state = std::move(record->state);
+    member.seen = true;
   }
+  look_for_marks();
+  for (const auto& folder : *folders) take_over(members_[folder.service]);
   for (auto& [name, member] : members_)
     if (!member.seen)
       member.trouble = control::lost_tree(home_, member.folder, groups_).value_or("");
@@ -186,11 +198,23 @@ void Fleet::on_gone(const std::string& name) {
   if (member->adopting) return adoption_failed(*member, "its new anchor ended without a word");
   member->alive = false;
   member->link.reset();
+  const Instant now = os::now();
+  gone_lately_ = now - std::exchange(gone_, now) < kAtOnce ? gone_lately_ + 1 : 1;
+  const bool many = gone_lately_ > kAskThemselves;
+  if (many && !marks_.of(member->state).anchor) look_for_marks();
   end_with_its_anchor(*member);
   clerk_.import(member->folder);
   take_over(*member);  // at once: a service that prints needs a reader (harm.md 18)
   revive_if_gone(*member);
   changed();
+}
+
+// For all whose anchor is dead by now, so that not each new one has to look at every process.
+void Fleet::look_for_marks() {
+  std::set<ProcessId> dead;
+  for (const auto& [name, member] : members_)
+    if (member.seen && !control::anchor_lives(member.folder)) dead.insert(member.state.anchor);
+  marks_ = control::MarkedProcesses::look(std::move(dead));
 }
 
 // `on_anchor_death = "kill"`. The lock of an anchor that is just dying goes a moment after its
@@ -213,8 +237,7 @@ void Fleet::adoption_failed(Member& member, const std::string& why) {
   member.adopting = member.alive = false;
   if (!connect(member)) {  // unless another one came up meanwhile
     const ProcessId anchor = member.state.anchor;
-    const bool meant = member.plan.on_anchor_death == OnAnchorDeath::kill &&
-                       !control::tree_lives(member.folder, member.state);
+    const bool meant = member.plan.on_anchor_death == OnAnchorDeath::kill && !tree_lives(member);
     member.trouble =
         meant ? "its anchor died, and its processes with it: 'on_anchor_death' says so"
         : os::lives(anchor) && control::anchor_lives(member.folder)
@@ -247,9 +270,7 @@ void Fleet::adopt_again_later() {
 // nothing to take over and nobody who would start it again.
 void Fleet::revive_if_gone(Member& member) {
   const AnchorState& state = member.state;
-  if (member.alive || !member.model || is_over(state.phase) ||
-      control::tree_lives(member.folder, state))
-    return;
+  if (member.alive || !member.model || is_over(state.phase) || tree_lives(member)) return;
   if (state.stop_asked || member.told_to_stop) {
     member.end_unseen = state.cgroup.empty() || state.outside != 0;
     member.state.phase = Phase::stopped;
@@ -280,7 +301,7 @@ void Fleet::take_over(Member& member) {
   member.state = record->state;
   member.seen = true;
   if (control::anchor_lives(member.folder) && connect(member)) return;
-  if (!control::tree_lives(member.folder, member.state)) {
+  if (!tree_lives(member)) {
     // An anchor that came to its end has left nothing.
     if (!is_over(member.state.phase)) control::remove_empty_group(home_, member.folder);
     return;
@@ -289,7 +310,7 @@ void Fleet::take_over(Member& member) {
               "its anchor, pid " + std::to_string(member.state.anchor.pid.number) +
                   ", has died and its tree lives");
   // Dead, or dying: the anchor that adopts waits a moment for the lock.
-  auto adopter = control::launch_adopter(member.folder);
+  auto adopter = control::launch_adopter(member.folder, marks_.of(member.state));
   if (!adopter) return adoption_failed(member, adopter.error().message());
   member.adopting = true;
   watch(member, std::move(adopter->channel));
@@ -411,8 +432,11 @@ Result<void> Fleet::start(const std::string& name) {
   control::LaunchContext context;
   context.environment = control::own_environment();
   auto plan = control::make_plan(*member->model, 0, home_, context);
-  auto launched =
-      plan ? control::launch_anchor(*plan, home_) : Result<control::Launched>(fail(plan.error()));
+  // Where others ended.
+  const auto last = control::read_record(member->folder);
+  const auto marked = last ? marks_.of(last->state) : control::MarkedTree();
+  auto launched = plan ? control::launch_anchor(*plan, home_, marked)
+                       : Result<control::Launched>(fail(plan.error()));
   if (!launched) {
     member->trouble = launched.error().message();
     return fail(std::move(launched).error());

@@ -142,6 +142,10 @@ class Fleet {
   /// that fails, Member::trouble says why, and it is tried again. Never waits.
   void take_over(Member& member);
   void end_with_its_anchor(const Member& member);
+  void look_for_marks();
+  bool tree_lives(const Member& member) const;
+  /// It lives, and no anchor leads it.
+  bool unowned(const Member& member) const;
   void adoption_failed(Member& member, const std::string& why);
   bool connect(Member& member);
   void adopt_again_later();
@@ -159,9 +163,12 @@ class Fleet {
   Clerk& clerk_;
   std::map<std::string, Member> members_;
   GpuSnapshot gpu_;
-  control::HomeGroups groups_;       ///< for many starts at once
-  std::deque<std::string> waiting_;  ///< by start_soon(); those with Member::waits
-  std::size_t coming_up_ = 0;        ///< members with Member::coming_up
+  control::HomeGroups groups_;         ///< for many starts at once
+  control::MarkedProcesses marks_;     ///< likewise, and for many adoptions
+  Instant gone_{Duration::min() / 2};  ///< when an anchor last died
+  std::uint32_t gone_lately_ = 0;      ///< within moments of each other
+  std::deque<std::string> waiting_;    ///< by start_soon(); those with Member::waits
+  std::size_t coming_up_ = 0;          ///< members with Member::coming_up
   bool starts_soon_ = false;
   std::function<void()> on_change_;
   std::function<void(const Member&)> on_cards_;

@@ -50,7 +50,6 @@ void Operation::refuse_if_alive(const std::string& name, const Fleet::Member& me
 Result<void> Operation::order(Fleet& fleet, const std::string& name, const Fleet::Member& member) {
   if (stops()) return order_stop(fleet, name, member);
   if (!of_the_warden_) return order_start(fleet, name, member);
-  if (pace_ == Pace::at_once) return fleet.start(name);
   fleet.start_soon(name);
   return {};
 }

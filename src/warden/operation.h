@@ -18,13 +18,11 @@ namespace gpuward::warden {
 class Operation {
  public:
   using What = WardenRequest::What;
-  /// Of what the warden starts by itself: all at once, or as Fleet::start_soon() lets them.
-  enum class Pace : std::uint8_t { at_once, one_by_one };
   /// @p anyway: also onto cards that are out of use.
   Operation(What what, std::vector<std::string> services, Instant deadline, bool anyway = false)
       : what_(what), services_(std::move(services)), deadline_(deadline), anyway_(anyway) {}
   /// What the warden itself starts: what runs is left as it is, and there is no deadline.
-  static Operation of_the_warden(std::vector<std::string> services, Pace pace);
+  static Operation of_the_warden(std::vector<std::string> services);
 
   /// Of a stop, before begin(): see WardenRequest::left_of.
   void only_what_is_left_of(std::string tree) { left_of_ = std::move(tree); }
@@ -33,6 +31,8 @@ class Operation {
   /// Is every service where the request wants it, or can it not get there, or is it too late?
   bool done(Fleet& fleet, Instant now);
   WardenAnswer answer(const Fleet& fleet) const;
+  /// Is one of its services about to be started, as soon as Fleet::start_soon() comes to it?
+  bool waits_for_turn(const Fleet& fleet) const;
   /// Of those services that are there already, or cannot get there.
   const std::map<std::string, ServiceOutcome>& outcomes() const { return outcomes_; }
   Instant deadline() const { return deadline_; }
@@ -86,7 +86,6 @@ class Operation {
   bool anyway_ = false;
   bool of_the_warden_ = false;
   std::string left_of_;
-  Pace pace_ = Pace::at_once;
   StartLinks links_;                                           // as they were when it began
   std::map<std::string, std::vector<std::string>> followers_;  // who starts after it, of ours
   std::set<std::string> added_;  // required by those that were named, and not up yet

@@ -16,11 +16,17 @@ bool lives(const Fleet::Member& member) {
 
 }  // namespace
 
-Operation Operation::of_the_warden(std::vector<std::string> services, Pace pace) {
+Operation Operation::of_the_warden(std::vector<std::string> services) {
   Operation operation(What::start, std::move(services), Instant::max());
   operation.of_the_warden_ = true;
-  operation.pace_ = pace;
   return operation;
+}
+
+bool Operation::waits_for_turn(const Fleet& fleet) const {
+  return std::ranges::any_of(services_, [&](const auto& name) {
+    const auto* member = fleet.find_member(name);
+    return member != nullptr && member->waits;
+  });
 }
 
 bool Operation::starts() const {

@@ -89,12 +89,6 @@ std::vector<LedgerEntry> orders_of(const WardenRequest& request, const Actor& ac
   return entries;
 }
 
-std::string render_all(const std::vector<config::Problem>& problems) {
-  std::string text;
-  for (const auto& problem : problems) text += config::render(problem) + "\n";
-  return text;
-}
-
 }  // namespace
 
 Warden::Warden(control::Home home)
@@ -152,32 +146,6 @@ void Warden::choose_autostart(const std::vector<ServiceModel>& services) {
     if (service.autostart) autostart_.push_back(service.name);
 }
 
-// `plan` and `reload`: nothing at all changes where there is a mistake anywhere.
-WardenAnswer Warden::reconfigure(bool only_plan) {
-  WardenAnswer answer;
-  auto parsed = read_files();
-  if (!parsed.problems.empty()) {
-    answer.exit_code = kFailed;
-    answer.error = render_all(parsed.problems) + "nothing was changed";
-    return answer;
-  }
-  answer.changes = fleet_.compare_with(parsed.services);
-  if (only_plan) return answer;
-  clerk_.set_policy(parsed.ledger);
-  kernel_log_.read(parsed.host.kernel_log);
-  choose_autostart(parsed.services);
-  hooks_.configure(parsed.services);
-  fleet_.configure_again(std::move(parsed.services));
-  std::vector<std::string> added;
-  for (const auto& change : answer.changes)
-    if (change.kind == ServiceChange::Kind::added &&
-        std::ranges::find(autostart_, change.service) != autostart_.end())
-      added.push_back(change.service);
-  answer.outcomes = start_in_order(std::move(added), Operation::Pace::at_once);
-  if (!answer.outcomes.empty()) answer.exit_code = kFailed;
-  return answer;
-}
-
 std::optional<std::string> Warden::begin(const std::vector<std::string>& files) {
   began_ = os::now();
   if (auto ready = control::prepare_home(home_); !ready) return ready.error().message();
@@ -189,7 +157,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   files_ = chosen_files(files);
   auto parsed = read_files();
   if (!parsed.problems.empty())
-    return render_all(parsed.problems) + "nothing was started; check with: gpuward check" +
+    return config::render(parsed.problems) + "nothing was started; check with: gpuward check" +
            (files.empty() && !files_.empty()
                 ? "\nthese are the files of the last `up -c`; `gpuward down` forgets them"
                 : "");
@@ -281,7 +249,7 @@ int Warden::run() {
   kernel_log_.read(kernel_log_path_);  // after the adoption: its lines name processes of trees
   for (const auto& name : autostart_)
     clerk_.note(EventKind::autostart, name, "its file says 'autostart'");
-  (void)start_in_order(autostart_, Operation::Pace::one_by_one);  // status says who could not
+  start_in_order(autostart_);  // status says who could not
   tell_manager("READY=1");
   feed_watchdog();
   loop_.run();
@@ -468,12 +436,7 @@ void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& req
         request.what == What::drain)
       return order_card(client, request, who, numbers);
     if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));
-    auto answer = reconfigure(false);
-    reply(client, answer);
-    // Lines of the files, which are shown with their mistakes, may hold secrets.
-    if (!answer.error.empty())
-      answer.error = "there are mistakes in the files; nothing was changed";
-    note_outcome(answer, request, numbers);
+    reload(client, request, std::move(numbers));
   });
 }
 
@@ -534,17 +497,12 @@ void Warden::reply(const std::shared_ptr<Link>& client, const WardenAnswer& answ
 }
 
 // What the warden starts by itself: nobody waits for it, and its dependants wait as long as it
-// takes. @return those that could not even be begun.
-std::vector<ServiceOutcome> Warden::start_in_order(std::vector<std::string> names,
-                                                   Operation::Pace pace) {
-  auto operation = Operation::of_the_warden(std::move(names), pace);
+// takes.
+void Warden::start_in_order(std::vector<std::string> names) {
+  auto operation = Operation::of_the_warden(std::move(names));
   operation.begin(fleet_);
-  const bool over = operation.done(fleet_, os::now());
-  std::vector<ServiceOutcome> failed;
-  for (const auto& [name, outcome] : operation.outcomes())
-    if (outcome.exit_code != 0) failed.push_back(outcome);
-  if (!over) pending_.push_back({nullptr, std::move(operation), nullptr, {}, {}, {}});
-  return failed;
+  if (!operation.done(fleet_, os::now()))
+    pending_.push_back({nullptr, std::move(operation), nullptr, {}, {}, {}, {}, {}});
 }
 
 // How long @p request takes where nothing hangs: one after the other along the links.
@@ -582,8 +540,14 @@ void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRe
   Operation operation(request.what, std::move(names), os::now() + given, request.anyway);
   if (request.what == What::stop) operation.only_what_is_left_of(request.left_of);
   operation.begin(fleet_);
-  pending_.push_back({client, std::move(operation), std::make_unique<asio::steady_timer>(loop_),
-                      request, std::move(orders), std::move(card)});
+  pending_.push_back({client,
+                      std::move(operation),
+                      std::make_unique<asio::steady_timer>(loop_),
+                      request,
+                      std::move(orders),
+                      std::move(card),
+                      {},
+                      {}});
   auto& timer = *pending_.back().timer;
   timer.expires_at(pending_.back().operation.deadline());
   timer.async_wait([this](const boost::system::error_code& code) {
@@ -615,7 +579,9 @@ void Warden::advance() {
 
 void Warden::advance_all() {
   for (auto at = pending_.begin(); at != pending_.end();) {
-    if (!at->operation.done(fleet_, os::now())) {
+    const bool done = at->operation.done(fleet_, os::now());
+    if (at->reload) answer_reload(*at);
+    if (!done) {
       ++at;
       continue;
     }

@@ -41,6 +41,10 @@ class Warden {
   int run();
 
  private:
+  struct Reload {
+    WardenAnswer answer;  ///< so far
+    Instant by;           ///< when it is given at the latest
+  };
   struct Pending {
     std::shared_ptr<Link> client;
     Operation operation;
@@ -48,6 +52,7 @@ class Warden {
     WardenRequest request;
     std::vector<std::uint64_t> orders;  ///< the ledger's numbers, one a service or one for all
     std::string card{};                 ///< uuid, of a drain
+    std::optional<Reload> reload{};     ///< of one that was not answered yet
     std::optional<Instant> ended{};     ///< of a drain: since when all is stopped
   };
 
@@ -77,7 +82,10 @@ class Warden {
   void add_card(WardenAnswer& answer, const std::string& uuid) const;
   void begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,
                        std::vector<std::uint64_t> orders, std::string card = {});
-  std::vector<ServiceOutcome> start_in_order(std::vector<std::string> names, Operation::Pace pace);
+  void start_in_order(std::vector<std::string> names);
+  void reload(const std::shared_ptr<Link>& client, const WardenRequest& request,
+              std::vector<std::uint64_t> orders);
+  void answer_reload(Pending& pending);
   std::chrono::milliseconds usual_time(const WardenRequest& request,
                                        const std::vector<std::string>& names) const;
   void advance();

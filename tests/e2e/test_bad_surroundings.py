@@ -162,7 +162,7 @@ def test_nothing_runs_without_a_record(tmp_path, mask):
         os.close(number)
         start = gw("start", "sleeper")
         assert start.returncode == 1 and "No space left on device" in start.stderr, start
-        assert gw.service("sleeper")["replicas"] == []
+        wait_for(lambda: gw.service("sleeper")["replicas"] == [], why="its anchor told the reason, and ends")
         filler.unlink()
         assert gw("start", "sleeper").returncode == 0
         assert gw("down").returncode == 0

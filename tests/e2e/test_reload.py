@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 
 from gpuward import wait_for
 
@@ -130,3 +131,34 @@ def test_a_name_that_there_is_not_says_what_may_be_meant(gw):
     assert far.returncode == 1 and "gpuward reload" in far.stderr
     status = gw("status", "frist")
     assert status.returncode == 1 and status.stdout == "" and "no such service" in status.stderr
+
+
+def test_many_that_are_added_at_once_keep_nobody_waiting(gw):
+    """Each is started in a turn of its own: whoever asks for something else is answered in between."""
+    count = 150
+    gw.configure(SERVICES)
+    assert gw("up").returncode == 0
+    gw.configure(SERVICES + "".join(f'[service.n{n:03}]\ncommand = ["sleep", "1000"]\n' for n in range(count)))
+    reload = gw.popen("reload")
+    waited = 0
+    while reload.poll() is None:
+        waited += gw("status").stdout.count("waits for its turn")
+    out, err = reload.communicate()
+    assert reload.returncode == 0, err
+    assert out.count(": added") == count
+    assert waited, "nobody was answered in between"
+    wait_for(lambda: [s["verdict"] for s in gw.status()["services"]] == ["HEALTHY"] * (count + 2), 60)
+
+
+def test_what_cannot_be_begun_is_said_when_its_turn_has_come(gw):
+    gw.configure(SERVICES)
+    assert gw("up").returncode == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        gw.configure(SERVICES + "".join(f'[service.n{n:02}]\ncommand = ["sleep", "1000"]\n' for n in range(30))
+                     + f'[service.z]\ncommand = ["sleep", "1000"]\nready = {{ tcp = "127.0.0.1:{port}" }}\n')
+        reload = gw("reload")
+    assert reload.returncode == 1 and f"port {port} is taken" in reload.stderr, reload.stderr
+    assert gw.service("z")["verdict"] == "FAILED"
