@@ -5,86 +5,40 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <optional>
 #include <string_view>
 
-#include "os/proc_fs.h"
+#include "os/folder_sweep.h"
 
 namespace gpuward::os {
 namespace {
 
-constexpr int kMaxDepth = 64;  // folders below; each level holds one open folder
-constexpr int kPasses = 8;     // a file system may pass over entries while others are removed
+constexpr std::uint32_t kAtOnce = 1 << 20;
+constexpr auto kALongTurn = std::chrono::seconds(1);
+constexpr int kMostAside = 64;
 
-// Where a folder lies. A bind mount of the same file system has its device too, but is another
-// mount (proc_pid_fdinfo(5)); where the kernel does not tell that, the device has to do.
-struct Place {
-  dev_t device = 0;
-  long mount = -1;
-  friend bool operator==(const Place&, const Place&) = default;
-};
-
-Place place_of(const Fd& folder) {
-  Place place;
-  struct stat info{};
-  if (::fstat(folder.get(), &info) == 0) place.device = info.st_dev;
-  std::array<char, 48> path{};
-  std::snprintf(path.data(), path.size(), "/proc/self/fdinfo/%d", folder.get());
-  std::array<char, 256> buffer{};
-  const auto text = read_small(path.data(), buffer);
-  constexpr std::string_view kKey = "mnt_id:";
-  const auto at = text ? text->find(kKey) : std::string_view::npos;
-  if (at != std::string_view::npos) place.mount = std::atol(text->data() + at + kKey.size());
-  return place;
+// "PATH.kept" and the like. False: too long.
+bool path_beside(const std::string& path, const char* what, std::array<char, 4096>& beside) {
+  const int n = std::snprintf(beside.data(), beside.size(), "%s.%s", path.c_str(), what);
+  return n > 0 && static_cast<std::size_t>(n) < beside.size();
 }
 
-std::optional<Error> empty(const Fd& dir, const Place& place, int depth);
-
-std::optional<Error> remove_entry(const Fd& dir, const char* name, bool folder, const Place& place,
-                                  int depth) {
-  if (folder) {
-    auto below = Fd::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (!below && below.error().code.value() == EACCES) {
-      (void)::fchmodat(dir.get(), name, 0700, 0);  // its owner may have closed it
-      below = Fd::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    }
-    const bool ours = below && place_of(*below) == place;
-    if (ours)
-      if (auto trouble = empty(*below, place, depth + 1)) return trouble;
-  }
-  if (::unlinkat(dir.get(), name, folder ? AT_REMOVEDIR : 0) == 0 || errno == ENOENT)
-    return std::nullopt;
-  // Some file systems do not tell the type of an entry when they list it.
-  if (!folder && errno == EISDIR) return remove_entry(dir, name, true, place, depth);
-  return last_error("remove", name);
-}
-
-std::optional<Error> empty(const Fd& dir, const Place& place, int depth) {
-  if (depth > kMaxDepth) return error_from(ELOOP, "empty folders nested deeper than 64");
-  std::optional<Error> trouble;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    bool any = false;
-    trouble.reset();
-    auto listed = for_each_entry(dir, [&](std::string_view name, bool folder) {
-      std::array<char, 256> leaf{};
-      if (name.size() >= leaf.size()) return true;
-      name.copy(leaf.data(), name.size());
-      any = true;
-      if (auto met = remove_entry(dir, leaf.data(), folder, place, depth)) trouble = met;
-      return true;
-    });
-    if (!listed) return listed.error();
-    if (!any || trouble) break;
-  }
-  return trouble;
-}
-
-// "PATH.kept". False: too long.
 bool note_path(const std::string& path, std::array<char, 4096>& note) {
-  const int n = std::snprintf(note.data(), note.size(), "%s.kept", path.c_str());
-  return n > 0 && static_cast<std::size_t>(n) < note.size();
+  return path_beside(path, "kept", note);
+}
+
+// The folder itself, closed to everybody but its user, whatever it was before.
+Result<Fd> own_folder(const std::string& path, uid_t uid, gid_t gid) {
+  if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) return fail(last_error("make", path));
+  auto dir = Fd::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!dir) return dir;
+  struct stat info{};
+  if (::fstat(dir->get(), &info) < 0) return fail(last_error("stat", path));
+  const bool own = info.st_uid == uid && info.st_gid == gid;
+  if (!own && ::fchown(dir->get(), uid, gid) < 0) return fail(last_error("give away", path));
+  if (::fchmod(dir->get(), 0700) < 0) return fail(last_error("set the mode of", path));
+  return dir;
 }
 
 Result<void> prepare_parent(const std::string& path) {
@@ -110,22 +64,51 @@ Result<void> prepare_parent(const std::string& path) {
 
 Result<Fd> make_private_folder(const std::string& path, uid_t uid, gid_t gid) {
   GPUWARD_TRY(prepare_parent(path));
-  if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) return fail(last_error("make", path));
-  auto dir = Fd::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (!dir) return dir;
-  struct stat info{};
-  if (::fstat(dir->get(), &info) < 0) return fail(last_error("stat", path));
-  const bool own = info.st_uid == uid && info.st_gid == gid;
-  if (!own && ::fchown(dir->get(), uid, gid) < 0) return fail(last_error("give away", path));
-  if (::fchmod(dir->get(), 0700) < 0) return fail(last_error("set the mode of", path));
-  return dir;
+  return own_folder(path, uid, gid);
 }
 
 Result<void> empty_folder(const Fd& folder) {
-  struct stat info{};
-  if (::fstat(folder.get(), &info) < 0) return fail(last_error("stat a folder"));
-  if (auto trouble = empty(folder, place_of(folder), 0)) return fail(*trouble);
+  auto copy = folder.duplicate();
+  if (!copy) return fail(std::move(copy).error());
+  FolderSweep sweep = FolderSweep::of_all(std::move(*copy));
+  while (sweep.step(kAtOnce, kALongTurn)) {
+  }
+  if (sweep.tally().trouble) return fail(*sweep.tally().trouble);
   return {};
+}
+
+Result<void> lay_aside(const std::string& path, uid_t uid, gid_t gid) {
+  std::array<char, 4096> beside{};
+  if (!path_beside(path, "old", beside))
+    return fail(error_from(ENAMETOOLONG, "lay it aside", path));
+  if (::mkdir(beside.data(), 0700) < 0 && errno != EEXIST)
+    return fail(last_error("make", beside.data()));
+  auto aside = Fd::open(beside.data(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!aside) return fail(std::move(aside).error());
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) < 0) return fail(last_error("stat", path));
+  std::array<char, 40> name{};
+  for (int n = 0; n < kMostAside; ++n) {
+    std::snprintf(name.data(), name.size(), "%llu-%d", static_cast<unsigned long long>(info.st_ino),
+                  n);
+    if (::renameat(AT_FDCWD, path.c_str(), aside->get(), name.data()) == 0) {
+      auto made = own_folder(path, uid, gid);
+      return made ? Result<void>{} : fail(std::move(made).error());
+    }
+    if (errno != ENOTEMPTY && errno != EEXIST) break;
+  }
+  return fail(last_error("lay it aside", path));
+}
+
+Result<Fd> open_aside(const std::string& path) {
+  std::array<char, 4096> beside{};
+  if (!path_beside(path, "old", beside)) return fail(error_from(ENAMETOOLONG, "look beside", path));
+  return Fd::open(beside.data(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+bool remove_aside(const std::string& path) {
+  std::array<char, 4096> beside{};
+  return !path_beside(path, "old", beside) || ::rmdir(beside.data()) == 0 || errno == ENOENT;
 }
 
 Result<void> keep_private_folder(const std::string& path, std::string_view boot_id) {
@@ -154,12 +137,15 @@ bool is_kept(const std::string& path, std::string_view boot_id) {
 }
 
 Result<void> remove_private_folder(const std::string& path) {
+  auto aside = open_aside(path);
+  Result<void> emptied = aside ? empty_folder(*aside) : Result<void>{};
+  if (!remove_aside(path) && emptied) emptied = fail(last_error("remove what was beside", path));
   auto dir = Fd::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (!dir && dir.error().code.value() == ENOENT) return {};
+  if (!dir && dir.error().code.value() == ENOENT) return emptied;
   if (!dir) return fail(std::move(dir).error());
   GPUWARD_TRY(empty_folder(*dir));
   if (::rmdir(path.c_str()) < 0) return fail(last_error("remove", path));
-  return {};
+  return emptied;
 }
 
 }  // namespace gpuward::os

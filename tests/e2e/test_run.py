@@ -136,6 +136,7 @@ def test_a_name_that_somebody_else_was_quicker_to_take_is_left_to_it(gw):
     finally:
         end(first["anchor_pid"])
         end(first["main_pid"])
+        wait_for(lambda: not alive(first["anchor_pid"]) and not alive(first["main_pid"]))
 
 
 def test_an_environment_that_does_not_fit_the_record_is_refused(gw):

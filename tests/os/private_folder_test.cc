@@ -118,12 +118,31 @@ TEST_F(PrivateFolder, IsRemovedWithWhatIsInIt) {
   EXPECT_TRUE(remove_private_folder(path())) << "it is not there, which is what was wanted";
 }
 
-TEST_F(PrivateFolder, WhatCannotBeRemovedIsSaid) {
-  const Fd folder = make();
-  std::string deep = path();
-  for (int n = 0; n < 70; ++n) deep += "/d";
-  fs::create_directories(deep);
-  EXPECT_FALSE(empty_folder(folder));
+TEST_F(PrivateFolder, IsLaidAsideAndMadeAnew) {
+  make();
+  for (int n = 0; n < 2; ++n) {
+    touch(path() + "/film");
+    const auto laid = lay_aside(path(), ::geteuid(), ::getegid());
+    ASSERT_TRUE(laid) << laid.error().message();
+    EXPECT_TRUE(fs::is_empty(path()));
+    EXPECT_EQ(mode_of(path()), 0700U);
+    EXPECT_EQ(mode_of(path() + ".old"), 0700U);
+  }
+  EXPECT_FALSE(remove_aside(path())) << "it is not empty";
+  auto aside = open_aside(path());
+  ASSERT_TRUE(aside);
+  EXPECT_TRUE(empty_folder(*aside));
+  EXPECT_TRUE(remove_aside(path()));
+  EXPECT_TRUE(remove_aside(path())) << "it is not there, which is what was wanted";
+  EXPECT_EQ(open_aside(path()).error().code.value(), ENOENT);
+}
+
+TEST_F(PrivateFolder, IsRemovedWithWhatLiesAside) {
+  make();
+  touch(path() + "/film");
+  ASSERT_TRUE(lay_aside(path(), ::geteuid(), ::getegid()));
+  EXPECT_TRUE(remove_private_folder(path()));
+  EXPECT_TRUE(fs::is_empty(parent()));
 }
 
 TEST_F(PrivateFolder, ANoteThatItIsKeptHoldsForOneBoot) {
