@@ -27,6 +27,7 @@ constexpr int kLastWords = 8;     // pieces of 16 KiB of output that are read wh
 constexpr auto kListenAgain = std::chrono::milliseconds(200);
 constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
 constexpr auto kNameAgain = std::chrono::seconds(1);  // what KILL does not end
+constexpr auto kLongSleep = std::chrono::minutes(1);  // what it works in is given back meanwhile
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
 constexpr auto kLongestLook = std::chrono::seconds(5);  // limits_of() names it
 
@@ -47,6 +48,8 @@ int Anchor::run() {
   container_ = Container(plan_.container, state_.container, cgroup2_mount_);
   if (plan_.ready.kind == ReadyKind::log) log_.look_for(plan_.ready.text);
   note_beginning();
+  sweep_aside();
+  if (adopted_) settle_temp_age(os::now());
   if (adopted_) container_.resume(os::now());
   if (adopted_)
     resume();
@@ -61,10 +64,11 @@ int Anchor::run() {
 }
 
 Instant Anchor::next_wake() const {
+  if (sweep_ && sweep_->active()) return os::now();
   const Instant probe = exec_report_ ? os::kNever : probe_.next();  // asked once it is executed
   const Instant listen = os::now() < listen_again_ ? listen_again_ : os::kNever;
   return std::min({deadline(life_), probe, watch_.next(), recheck_, memory_by_, look_, listen,
-                   runs_by_, container_.next()});
+                   runs_by_, container_.next(), age_at_});
 }
 
 void Anchor::wait() {
@@ -101,7 +105,7 @@ void Anchor::wait() {
     items[kFirstClient + at] = {clients_.fd(at), POLLIN, 0};
 
   const Instant wake = next_wake();
-  if (wake == os::kNever) {
+  if (wake == os::kNever || wake - os::now() > kLongSleep) {
     give_back_scratch();
     give_back_stack();
   }
@@ -281,6 +285,7 @@ void Anchor::check_deadline() {
       publish();
     }
   }
+  sweep_temp_folder();
   await_memory(now);
   if (now >= deadline(life_)) {
     if (std::holds_alternative<life::Settling>(life_.state))

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "domain/lifecycle.h"
 #include "os/clock.h"
 #include "os/fd.h"
+#include "os/folder_sweep.h"
 #include "os/process.h"
 #include "os/socket.h"
 #include "os/spawn.h"
@@ -74,7 +76,14 @@ class Anchor {
   void perform(life::Action action);
   void spawn();
   void spawn_failed(const os::SpawnFailure& failure);
-  void clear_temp_folder(bool for_good);
+  bool may_clear_temp_folder() const;
+  void clear_temp_folder();
+  Result<void> make_temp_folder_empty();
+  void remove_temp_folder();
+  void sweep_aside();
+  void age_temp_folder();
+  void settle_temp_age(Instant now);
+  void sweep_temp_folder();
   Result<void> keep_temp_folder();
   void note_tree();
   void hand_over();
@@ -107,6 +116,7 @@ class Anchor {
   void note_phase(Phase before, Phase now);
   void note_alarm();
   void note_loss();
+  void note_aged(const os::FolderSweep::Tally& tally);
   void note_released(const HandOver& released);
   void note_order(EventKind kind, const os::Peer& who);
   void note_order(EventKind kind, const os::Fd& socket);
@@ -126,6 +136,9 @@ class Anchor {
   os::Fd signals_;
   Tree tree_;
   Limits limits_of_tree_;
+  std::unique_ptr<os::FolderSweep> sweep_;  ///< of its temp folder, if it has one: at work or not
+  bool sweeps_aside_ = false;               ///< it empties what earlier generations left
+  Instant age_at_ = os::kNever;  ///< when the temp folder is looked through for unused files
   LogPump log_;
   Probe probe_;
   Watch watch_;

@@ -36,7 +36,7 @@ void Anchor::spawn() {
     return spawn_failed({os::SpawnStep::enter_cgroup, renewed.error().code.value()});
   if (auto renewed = limits_of_tree_.renew(plan_.limits, &state_.limits); !renewed)
     return spawn_failed({os::SpawnStep::join_limits, errno_of(renewed.error())});
-  clear_temp_folder(false);
+  clear_temp_folder();
   if (state_.level == Containment::pidns) {
     auto space = os::PidNamespace::make(plan_.on_anchor_death == OnAnchorDeath::kill);
     if (!space) return spawn_failed({os::SpawnStep::make_namespace, space.error().code.value()});
@@ -61,6 +61,7 @@ void Anchor::spawn() {
   state_.main = spawning->process().id();
   last_main_ = state_.main_session = state_.main.pid;
   tree_.begun(last_main_);
+  if (age_at_ == os::kNever) settle_temp_age(os::now());
   // Before exec: a crash from here on leaves a tree that can be found. Without a record there is
   // none: the child, which waits for it, ends.
   if (auto written = write_record(); !written) {

@@ -120,10 +120,8 @@ void Anchor::finish() {
   log_.drain();
   log_.tell_loss();
   if (reader_gate_) unlink_fifos(dir_);
-  if (given_up_)
-    let_go();
-  else
-    clear_temp_folder(true);
+  if (given_up_) let_go();
+  remove_temp_folder();
   limits_of_tree_.remove();
   tree_.remove();
   publish();

@@ -78,6 +78,18 @@ void Anchor::note_loss() {
   note_event(EventKind::log_lost, text);
 }
 
+void Anchor::note_aged(const os::FolderSweep::Tally& tally) {
+  const auto limit = std::chrono::duration_cast<std::chrono::seconds>(plan_.temp_max_age);
+  Text<200> text;
+  text.append_number(static_cast<long long>(tally.files))
+      .append(tally.files == 1 ? " file, " : " files, ")
+      .append_number(static_cast<long long>(tally.bytes.count))
+      .append(" bytes, unused for more than ")
+      .append_number(limit.count())
+      .append(" s");
+  note_event(EventKind::temp_aged, text);
+}
+
 void Anchor::note_released(const HandOver& released) {
   Text<200> text;
   for (const auto& process : released.list)

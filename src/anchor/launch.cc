@@ -253,6 +253,7 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
   anchor.envp_.push_back(nullptr);
   anchor.settle_rights();
+  if (!p.temp_folder.empty()) anchor.sweep_ = std::make_unique<os::FolderSweep>();
   if (auto peer = os::peer_of(launcher)) anchor.launched_by_ = control::actor_of(*peer);
   anchor.clients_.add(std::move(launcher), true);
   return anchor;

@@ -1,6 +1,7 @@
 // What an anchor is told, and what it tells: its clients, its record, the log.
 
 #include <cstring>
+#include <utility>
 
 #include "anchor/anchor.h"
 #include "anchor/record.h"
@@ -55,6 +56,8 @@ void Anchor::take_settings(const LiveSettings& settings) {
   limits_of_tree_.change(plan_.limits, &state_.limits);
   policy_ = {plan_.ready.within, plan_.grace, plan_.restart, plan_.backoff, policy_.jitter};
   log_.set_policy(plan_.log);
+  if (std::exchange(plan_.temp_max_age, settings.temp_max_age) != settings.temp_max_age)
+    settle_temp_age(os::now());
   watch_.set_pace(plan_.live.every, plan_.live.failures, os::now());
   note_event(EventKind::settings);
   publish();

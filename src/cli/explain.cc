@@ -159,7 +159,10 @@ class Explainer {
           "'cpu_weight'; 100 is everybody's", "no 'cpu_weight'");
     if (!plan_.temp_folder.empty())
       add("TMPDIR, TEMP, TMP", plan_.temp_folder,
-          "'private_tmp': emptied before each start, removed at the end",
+          "'private_tmp': emptied before each start, removed at the end" +
+              (plan_.temp_max_age.count() == 0
+                   ? ""
+                   : "; files unused for " + to_string(plan_.temp_max_age) + " are removed"),
           "variables of its own in 'env', or no 'private_tmp'");
   }
 

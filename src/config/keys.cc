@@ -81,10 +81,11 @@ constexpr std::array kLimitKeys = std::to_array<Key>({{"core", {}},
                                                       {"fsize", {}},
                                                       {"data", {}},
                                                       {"cpu", {}}});
+constexpr std::array kTempKeys = std::to_array<Key>({{"max_age", {}}});
 constexpr std::array kStopKeys = std::to_array<Key>({{"grace", {}}, {"drain", {}}});
 constexpr std::array kBackoffKeys = std::to_array<Key>({{"first", {}}, {"max", {}}, {"reset", {}}});
-constexpr std::array<std::string_view, 6> kTables = {"ready",   "live", "stop",
-                                                     "backoff", "log",  "limits"};
+constexpr std::array<std::string_view, 7> kTables = {"ready", "live",   "stop",       "backoff",
+                                                     "log",   "limits", "private_tmp"};
 
 constexpr std::size_t kLongestWord = 64;  // nothing longer is compared: the cost is a product
 
@@ -125,6 +126,7 @@ std::span<const Key> keys_below(std::string_view table) {
   if (table == "live") return kLiveKeys;
   if (table == "log") return kLogKeys;
   if (table == "limits") return kLimitKeys;
+  if (table == "private_tmp") return kTempKeys;
   if (table == "stop") return kStopKeys;
   if (table == "backoff") return kBackoffKeys;
   return {};

@@ -16,6 +16,7 @@
 #include "config/reap_reader.h"
 #include "config/rights_reader.h"
 #include "config/table_reader.h"
+#include "config/temp_reader.h"
 #include "domain/glob.h"
 
 namespace gpuward::config {
@@ -85,7 +86,7 @@ class ServiceReader : private TableReader {
     read_log(*this, model().log);
     read_rights(*this, model().rights);
     read_tree_limits(*this, model().limits);
-    truth("private_tmp", model().private_tmp);
+    read_private_tmp(*this, model());
     holding();
     truth("autostart", model().autostart);
     read_heal(*this, model());

@@ -183,6 +183,7 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
     apply_venv(absolute(service.venv, plan.directory), service.env, plan.env);
   plan.limits = service.limits;
   if (service.private_tmp) use_temp_folder(home, service.env, plan);
+  plan.temp_max_age = live_settings(service).temp_max_age;
   auto rights = resolve_rights(service.rights, service.env, plan.env);
   if (!rights) return fail(std::move(rights).error());
   plan.rights = std::move(*rights);

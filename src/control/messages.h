@@ -241,7 +241,7 @@ void fields(A& a, LaunchPlan& v) {
   a(20, v.limits), a(21, v.temp_folder), a(30, v.containment), a(31, v.on_anchor_death);
   a(25, v.after), a(26, v.needs);
   a(35, v.container);
-  a(40, v.release);
+  a(40, v.release), a(41, v.temp_max_age);
 }
 template <class A>
 void fields(A& a, Survivor& v) {
@@ -295,7 +295,7 @@ void fields(A& a, StateNews& v) {
 template <class A>
 void fields(A& a, LiveSettings& v) {
   a(1, v.ready_within), a(2, v.grace), a(3, v.restart), a(4, v.backoff), a(5, v.log),
-      a(6, v.live_every), a(7, v.live_failures), a(10, v.limits);
+      a(6, v.live_every), a(7, v.live_failures), a(10, v.limits), a(41, v.temp_max_age);
 }
 template <class A>
 void fields(A& a, AnchorRequest& v) {

@@ -44,6 +44,8 @@ struct LaunchPlan {
   LaunchRights rights;
   TreeLimits limits;
   std::string temp_folder;  ///< absolute, the tree's own and emptied by its anchor; empty: none
+  std::chrono::milliseconds temp_max_age{
+      0};  ///< what is unused in it for so long goes; 0: no limit
   ContainmentWish containment = ContainmentWish::automatic;
   OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
   std::vector<std::string> after;    ///< as the service was written when it started

@@ -176,6 +176,11 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("rights", rights_text(before.rights), rights_text(after.rights), Effect::restart);
   limits(c, before.limits, after.limits);
   c.field("private_tmp", truth(before.private_tmp), truth(after.private_tmp), Effect::restart);
+  const auto limit_of = [](const std::optional<std::chrono::milliseconds>& limit) {
+    return limit ? to_string(*limit) : "off";
+  };
+  c.field("private_tmp.max_age", limit_of(before.private_tmp_max_age),
+          limit_of(after.private_tmp_max_age), Effect::live);
   c.field("containment", std::string(to_string(before.containment)),
           std::string(to_string(after.containment)), Effect::restart);
   c.field("on_anchor_death", death_name(before.on_anchor_death), death_name(after.on_anchor_death),
@@ -188,10 +193,7 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.field("pid_file", or_none(before.pid_file), or_none(after.pid_file), Effect::restart);
   c.field("release", or_none(words(before.release)), or_none(words(after.release)),
           Effect::restart);
-  const auto idle = [](const std::optional<std::chrono::milliseconds>& limit) {
-    return limit ? to_string(*limit) : "off";
-  };
-  c.field("idle_holder", idle(before.idle_holder), idle(after.idle_holder), Effect::live);
+  c.field("idle_holder", limit_of(before.idle_holder), limit_of(after.idle_holder), Effect::live);
   c.field("autostart", truth(before.autostart), truth(after.autostart), Effect::live);
   c.field("after", or_none(words(before.after)), or_none(words(after.after)), Effect::live);
   c.field("requires", or_none(words(before.needs)), or_none(words(after.needs)), Effect::live);

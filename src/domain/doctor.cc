@@ -164,8 +164,12 @@ Finding check_temp_folders(const std::vector<TempFolderFacts>& folders,
     finding.found = folders.empty() ? "none (no service has private_tmp)" : "empty";
   if (old == nullptr) return finding;
   finding.grade = Grade::warn;
-  finding.cost = "what a service was sent may lie there, films too, until its next start or stop";
-  finding.mend = "gpuward restart " + printable(old->name.substr(0, old->name.rfind('.'))) +
+  finding.cost =
+      "what a service was sent may lie there, films too, until nobody has used it for "
+      "'private_tmp.max_age', or until its next start or stop";
+  std::string name = old->name;
+  if (name.ends_with(".old")) name.resize(name.size() - 4);  // laid aside, and being emptied
+  finding.mend = "gpuward restart " + printable(name.substr(0, name.rfind('.'))) +
                  " empties its folder; a program that leaves files behind wants a look";
   return finding;
 }

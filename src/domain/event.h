@@ -56,8 +56,8 @@ enum class EventKind : std::uint8_t {
   kernel_log_unreadable = 83,  ///< there is no right to it, or none; a fact, no alarm
   kernel_log_read = 84,        ///< after that: it is read again
   verdict_changed = 96,        ///< of a service, for the worse or back: sentence, code and evidence
-  reap_ordered = 104,  ///< before a person's `reap` ends a process that holds GPU memory
-  orphan_seen = 105,   ///< a process of ours that has outlived its service holds GPU memory
+  reap_ordered = 104,          ///< before a person's `reap` ends a process that holds GPU memory
+  orphan_seen = 105,           ///< a process of ours that has outlived its service holds GPU memory
   idle_holder_seen = 106,  ///< one of a service that runs, and of none of its work any more, does
   // By the warden, of cards and of what it does by its own judgement.
   cordon_ordered = 112,
@@ -70,6 +70,8 @@ enum class EventKind : std::uint8_t {
   heal_refused = 119,   ///< why a sick service is not restarted although `heal` says "act"
   hook = 120,           ///< before a command of `hooks` is started
   hook_done = 121,      ///< how it ended
+  // By an anchor, of its tree.
+  temp_aged = 122,  ///< files of its temp folder were removed that nobody had used for long
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

@@ -10,9 +10,9 @@
 #include "domain/anchor_state.h"
 #include "domain/card.h"
 #include "domain/gpu.h"
+#include "domain/holder.h"
 #include "domain/verdict.h"
 #include "domain/xid_policy.h"
-#include "domain/holder.h"
 
 namespace gpuward {
 
@@ -100,9 +100,9 @@ struct StatusReport {
   std::vector<ServiceReport> services;
   std::optional<KernelLogReport> kernel_log;  ///< absent without a warden
   std::vector<CardIncident> incidents;        ///< of the last day, newest first
-  std::vector<CardMark> cards;  ///< of those that are, or were once, out of use
-  std::vector<HolderReport> holders;  ///< of `ps` and `reap`
-  std::vector<CardReport> card_sums;      ///< likewise
+  std::vector<CardMark> cards;                ///< of those that are, or were once, out of use
+  std::vector<HolderReport> holders;          ///< of `ps` and `reap`
+  std::vector<CardReport> card_sums;          ///< likewise
 };
 
 /// A receipt with its service's name, as `stop` prints it.

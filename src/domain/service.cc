@@ -16,8 +16,15 @@ bool wants_port(const ServiceModel& service) {
 }
 
 LiveSettings live_settings(const ServiceModel& service) {
-  return {service.ready.within, service.grace,      service.restart,       service.backoff,
-          service.log,          service.live.every, service.live.failures, service.limits};
+  return {service.ready.within,
+          service.grace,
+          service.restart,
+          service.backoff,
+          service.log,
+          service.live.every,
+          service.live.failures,
+          service.limits,
+          service.private_tmp_max_age.value_or(std::chrono::milliseconds(0))};
 }
 
 bool is_service_name(std::string_view name) {

@@ -132,7 +132,8 @@ struct LiveSettings {
   LogPolicy log;
   std::chrono::milliseconds live_every{10'000};
   std::uint32_t live_failures = 3;
-  TreeLimits limits;  ///< a limit can only change live where there was one
+  TreeLimits limits;                          ///< a limit can only change live where there was one
+  std::chrono::milliseconds temp_max_age{0};  ///< of its temp folder, if it has one; 0: no limit
 };
 
 /// What an operator wrote about one service, checked, with defaults filled in. Nothing here depends
@@ -154,6 +155,8 @@ struct ServiceModel {
   Rights rights;
   TreeLimits limits;
   bool private_tmp = false;  ///< a temp folder of its own, by TMPDIR, TEMP and TMP
+  /// What nobody has used in it for so long is removed while the service runs; absent: nothing is.
+  std::optional<std::chrono::milliseconds> private_tmp_max_age = std::chrono::days(10);
   ContainmentWish containment = ContainmentWish::automatic;
   OnAnchorDeath on_anchor_death = OnAnchorDeath::keep;
   HealMode heal = HealMode::observe;

@@ -178,7 +178,7 @@ FolderSweep::Next FolderSweep::take_folder(const char* name, ino_t listed, off_t
   }
   if (depth_ + 1 < kMostLevels) return descend(std::move(*below), listed, here);
   if (!all_ || !bring_up(name, listed))
-    note(error_from(ELOOP, "look into what is nested deeper than 64 folders"));
+    note(error_from(ELOOP, "look into what is nested deeper than 32 folders"));
   return Next::entry;
 }
 

@@ -55,7 +55,7 @@ class FolderSweep {
   const Tally& tally() const { return tally_; }
 
  private:
-  static constexpr int kMostLevels = 64;
+  static constexpr int kMostLevels = 32;
 
   struct Level {
     Fd dir{};

@@ -111,6 +111,15 @@ bool remove_aside(const std::string& path) {
   return !path_beside(path, "old", beside) || ::rmdir(beside.data()) == 0 || errno == ENOENT;
 }
 
+Result<void> empty_aside(const std::string& path) {
+  auto aside = open_aside(path);
+  if (!aside && aside.error().code.value() == ENOENT) return {};
+  if (!aside) return fail(std::move(aside).error());
+  GPUWARD_TRY(empty_folder(*aside));
+  if (!remove_aside(path)) return fail(last_error("remove what was laid aside of", path));
+  return {};
+}
+
 Result<void> keep_private_folder(const std::string& path, std::string_view boot_id) {
   std::array<char, 4096> note{};
   if (!note_path(path, note)) return fail(error_from(ENAMETOOLONG, "note that it is kept", path));
@@ -137,9 +146,7 @@ bool is_kept(const std::string& path, std::string_view boot_id) {
 }
 
 Result<void> remove_private_folder(const std::string& path) {
-  auto aside = open_aside(path);
-  Result<void> emptied = aside ? empty_folder(*aside) : Result<void>{};
-  if (!remove_aside(path) && emptied) emptied = fail(last_error("remove what was beside", path));
+  auto emptied = empty_aside(path);
   auto dir = Fd::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!dir && dir.error().code.value() == ENOENT) return emptied;
   if (!dir) return fail(std::move(dir).error());

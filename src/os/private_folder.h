@@ -29,6 +29,8 @@ Result<void> lay_aside(const std::string& path, uid_t uid, gid_t gid);
 Result<Fd> open_aside(const std::string& path);
 /// @return whether it is gone: it goes only when it is empty.
 bool remove_aside(const std::string& path);
+/// Empties it first, however long that takes. It not being there is no error.
+Result<void> empty_aside(const std::string& path);
 
 /// Notes beside @p path ("PATH.kept") that somebody who cannot be named may use it until this boot
 /// ends. Allocates nothing. Errors: as open(2), write(2).

@@ -69,6 +69,21 @@ TEST(Values, WhatIsReleasedIsPatterns) {
             "'release'"});
 }
 
+TEST(Values, WhatLiesUnusedInATempFolderHasAnAgeLimit) {
+  const auto read = [](const std::string& value) {
+    return only_service("[service.a]\ncommand=[\"x\"]\nprivate_tmp = " + value + "\n");
+  };
+  EXPECT_EQ(read("true").private_tmp_max_age, std::chrono::days(10));
+  EXPECT_FALSE(read("false").private_tmp);
+  EXPECT_TRUE(read("{}").private_tmp);
+  EXPECT_EQ(read("{ max_age = \"36h\" }").private_tmp_max_age, std::chrono::hours(36));
+  EXPECT_TRUE(read("{ max_age = \"off\" }").private_tmp);
+  EXPECT_FALSE(read("{ max_age = \"off\" }").private_tmp_max_age);
+  EXPECT_EQ(live_settings(read("{ max_age = \"off\" }")).temp_max_age.count(), 0);
+  EXPECT_EQ(problems_of("private_tmp = { max_age = \"0s\", maxage = \"1d\" }\n").size(), 2U);
+  EXPECT_EQ(problems_of("private_tmp = { max_age = 10 }\n").size(), 1U);
+}
+
 TEST(Values, LimitsOfTheTreeAndATempFolderOfItsOwn) {
   const ServiceModel got = only_service(
       "[service.a]\ncommand=[\"x\"]\ncpu_weight = 50\nmemory_max = \"1.5GiB\"\n"
@@ -80,7 +95,8 @@ TEST(Values, LimitsOfTheTreeAndATempFolderOfItsOwn) {
       (Lines{"3:14: 'cpu_weight' is no such number, expected 1 to 10000",
              "4:14: 'memory_max' is no size: '64', expected a size such as \"64MiB\", 4MiB to "
              "64TiB",
-             "5:15: 'private_tmp' is an integer, expected true or false"}));
+             "5:15: 'private_tmp' is an integer, expected true, false or a table: { max_age = "
+             "\"10d\" }"}));
   EXPECT_EQ(problems_of("memory_max = \"1KiB\"\n"),
             Lines{"3:14: 'memory_max' is out of range, expected 4MiB to 64TiB"});
 }

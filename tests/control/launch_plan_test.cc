@@ -64,6 +64,9 @@ TEST_F(LaunchPlanTest, ATempFolderOfItsOwnIsToldByVariablesUnlessTheServiceHasTh
   EXPECT_EQ(value(made, "TMPDIR"), made.temp_folder);
   EXPECT_EQ(value(made, "TEMP"), made.temp_folder);
   EXPECT_EQ(value(made, "TMP"), "/mine");
+  EXPECT_EQ(made.temp_max_age, std::chrono::days(10));
+  service_.private_tmp_max_age.reset();
+  EXPECT_EQ(plan().temp_max_age.count(), 0);
 }
 
 TEST_F(LaunchPlanTest, TheServicesOwnWordsStayBesideTheVenv) {

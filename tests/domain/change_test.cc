@@ -89,6 +89,8 @@ TEST(ProcessMark, ChangesExactlyWithWhatWaitsForARestart) {
       [](ServiceModel& s) { s.limits.cpu_weight = 50; },
       [](ServiceModel& s) { s.limits.memory_max = 64_MiB; },
       [](ServiceModel& s) { s.private_tmp = true; },
+      [](ServiceModel& s) { s.private_tmp_max_age.reset(); },
+      [](ServiceModel& s) { s.private_tmp_max_age = std::chrono::hours(1); },
       [](ServiceModel& s) { s.release = {"* worker *"}; },
       [](ServiceModel& s) { s.after = {"db"}; },
       [](ServiceModel& s) { s.needs = {"db"}; },

@@ -125,6 +125,8 @@ TEST(Doctor, TempFoldersShowSizeAndOldest) {
   EXPECT_NE(finding.found.find("x.ray.0 holds more than 3 MiB in 7 files"), std::string::npos);
   EXPECT_TRUE(finding.mend.starts_with("gpuward restart x.ray ")) << finding.mend;
   expect_complete(finding);
+  old.name = "x.ray.0.old";
+  EXPECT_TRUE(check_temp_folders({old}, "").mend.starts_with("gpuward restart x.ray "));
   old.files = 0;
   EXPECT_EQ(check_temp_folders({old}, "").found, "empty");
 }

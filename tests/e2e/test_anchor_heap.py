@@ -18,7 +18,7 @@ ready = { http = "/", within = "20s" }
 backoff = { first = "50ms", max = "1s" }
 pid_file = "PID_FILE"
 cpu_weight = 50
-private_tmp = true
+private_tmp = { max_age = "1s" }
 LIMIT
 
 [service.deaf]
@@ -84,6 +84,11 @@ def test_a_whole_life_allocates_nothing(sealed, tmp_path, mask):
     gw("start", "absent", "slow")
     wait_for(lambda: "trouble" in gw.log("deaf"))
     web = gw.service("web")["replicas"][0]
+    for n in range(3000):  # more than one turn empties, so that they are laid aside
+        (gw.home / f"state-tmp/web.0/{n}").touch()
+    wait_for(lambda: "temp-aged" in gw("events").stdout, why=allocated_at(report))
+    for n in range(3000):
+        (gw.home / f"state-tmp/web.0/new{n}").touch()
     os.kill(web["main_pid"], signal.SIGKILL)
     wait_for(lambda: gw.service("web")["verdict"] == "HEALTHY" and gw.service("web")["replicas"][0]["generation"] == 2,
              why=gw.log("web") + allocated_at(report))

@@ -1,5 +1,6 @@
 """A temp folder of the service's own: closed to others, emptied when its tree is proven gone, and no sooner."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -113,6 +114,91 @@ def test_a_crash_of_everything_leaves_no_film_behind(gw):
     assert (folder(gw) / "a/b/film").exists()
     assert gw("up").returncode == 0
     wait_for(lambda: not folder(gw).exists())
+
+
+# Holds one file open, maps another, and has closed what it will not use again.
+HOARDER = """
+import mmap, os, tempfile, time
+folder = tempfile.gettempdir()
+os.mkdir(os.path.join(folder, "inner"))
+for name in ("film", "inner/film", "held", "mapped"):
+    with open(os.path.join(folder, name), "w") as file:
+        file.write("a film" * 100)
+held = open(os.path.join(folder, "held"))
+with open(os.path.join(folder, "mapped")) as file:
+    mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+os.mkfifo(os.path.join(folder, "fifo"))
+os.symlink("/etc/passwd", os.path.join(folder, "link"))
+print("up", flush=True)
+time.sleep(100000)
+"""
+
+
+def hoard(gw, value: str) -> dict:
+    (gw.home / "hoard.py").write_text(HOARDER)
+    gw.configure(f"""
+[service.app]
+command = ["/usr/bin/python3", "{gw.home}/hoard.py"]
+private_tmp = {value}
+""")
+
+
+def aged(gw) -> list[dict]:
+    found = gw("events", "--json")
+    return [e for e in map(json.loads, found.stdout.splitlines()) if e["event"] == "temp-aged"]
+
+
+def test_what_nobody_has_used_is_removed_while_the_service_runs(gw):
+    hoard(gw, '{ max_age = "1s" }')
+    assert gw("up").returncode == 0
+    wait_for(lambda: "up" in gw.log("app"))
+    main = gw.service("app")["replicas"][0]["main_pid"]
+    wait_for(lambda: not (folder(gw) / "film").exists() and not (folder(gw) / "inner/film").exists(), 30)
+    assert sorted(os.listdir(folder(gw))) == ["fifo", "held", "inner", "link", "mapped"]
+    wait_for(lambda: sum(int(e["evidence"].split()[0]) for e in aged(gw)) == 2, 30, "it is said")
+    assert all("unused for more than 1 s" in e["evidence"] for e in aged(gw))
+    assert "files unused for 1.0 s are removed" in gw("explain", "--json", "app").stdout
+    assert gw.service("app")["replicas"][0]["main_pid"] == main
+
+
+def test_its_age_limit_changes_without_a_restart(gw):
+    hoard(gw, '{ max_age = "off" }')
+    assert gw("up").returncode == 0
+    wait_for(lambda: "up" in gw.log("app"))
+    main = gw.service("app")["replicas"][0]["main_pid"]
+    hoard(gw, '{ max_age = "1s" }')
+    change, = json.loads(gw("plan", "--json").stdout)["changes"]
+    assert [(f["field"], f["from"], f["effect"]) for f in change["fields"]] == [("private_tmp.max_age", "off", "live")]
+    assert (folder(gw) / "film").exists()
+    assert gw("reload").returncode == 0
+    wait_for(lambda: not (folder(gw) / "film").exists(), 30)
+    assert gw.service("app")["replicas"][0]["main_pid"] == main
+
+
+def test_a_folder_of_many_files_is_laid_aside_and_emptied_beside_the_next_generation(gw):
+    count = 20_000
+    main = start(gw, 'restart = "always"')["main_pid"]
+    for n in range(count):
+        (folder(gw) / str(n)).touch()
+    os.kill(main, signal.SIGKILL)
+    wait_for(lambda: gw.log("app").count("up") == 2)
+    told = [line for line in gw.log("app").splitlines() if line.startswith("/")]
+    assert [line.split()[-1] for line in told] == ["0", "0"], "it finds its own empty"
+    assert (folder(gw) / "a/b/film").exists()
+    wait_for(lambda: not (gw.home / "state-tmp/app.0.old").exists(), 60, gw.log("app"))
+    assert (folder(gw) / "a/b/film").exists(), "the new one's is its own"
+    assert gw("stop", "app").returncode == 0
+    assert list((gw.home / "state-tmp").iterdir()) == []
+
+
+def test_what_a_dead_anchor_had_laid_aside_is_emptied_by_the_next(gw):
+    replica = start(gw)
+    aside = gw.home / "state-tmp/app.0.old"
+    (aside / "1/2").mkdir(parents=True)
+    (aside / "1/2/film").write_text("a film")
+    os.kill(replica["anchor_pid"], signal.SIGKILL)
+    wait_for(lambda: not aside.exists(), 30)
+    assert alive(replica["main_pid"]) and (folder(gw) / "a/b/film").exists()
 
 
 # Leaves a keeper to nobody that `release` names and that has a film in the folder.
