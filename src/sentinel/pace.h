@@ -19,6 +19,8 @@ class Pace {
   static constexpr std::chrono::milliseconds kFullPeriod{1000};
 
   void ask() { asked_ = true; }
+  /// The last look left something open that the next one can tell.
+  void look_soon() { event_ = true; }
   /// What the driver tells by itself is worth a look at what else it now says.
   void hear_event() { event_ = full_ = true; }
   Instant due() const {

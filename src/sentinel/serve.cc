@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "os/clock.h"
@@ -13,6 +14,14 @@
 
 namespace gpuward::sentinel {
 namespace {
+
+/// Whoever began in the tick of the list cannot be told from another of its number yet.
+bool has_young_rows(const GpuSnapshot& snapshot) {
+  const auto is_young = [](const GpuProcess& row) { return row.pairing == Pairing::young; };
+  return std::ranges::any_of(snapshot.devices, [&](const GpuDevice& device) {
+    return std::ranges::any_of(device.processes, is_young);
+  });
+}
 
 /// States: idle (waiting for pace_ or a byte); looking (a call may get stuck). A byte while looking
 /// is kept in pace_, because the look under way may have read already.
@@ -60,6 +69,7 @@ class Server {
     if (!snapshot) return {};
     looking_ = false;
     if (snapshot->sight == GpuSight::visible) begin_watching();
+    if (has_young_rows(*snapshot)) pace_.look_soon();
     return send(*std::move(snapshot));
   }
 

@@ -27,6 +27,15 @@ TEST(Pace, AnEventIsLookedAtSoonAndWithEverything) {
   EXPECT_FALSE(pace.begin(kBegin + 1200ms)) << "once";
 }
 
+TEST(Pace, WhatWasLeftOpenIsLookedAtSoonAndNothingElseIs) {
+  Pace pace;
+  (void)pace.begin(kBegin);
+  pace.look_soon();
+  EXPECT_EQ(pace.due(), kBegin + 200ms);
+  EXPECT_FALSE(pace.begin(kBegin + 200ms));
+  EXPECT_EQ(pace.due(), kBegin + 1200ms);
+}
+
 TEST(Pace, AStormOfEventsIsFiveLooksASecondAndOneOfThemAtEverything) {
   Pace pace;
   int looks = 0;
