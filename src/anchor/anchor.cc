@@ -28,6 +28,7 @@ constexpr auto kListenAgain = std::chrono::milliseconds(200);
 constexpr auto kLookAtEscapes = std::chrono::milliseconds(250);
 constexpr auto kNameAgain = std::chrono::seconds(1);  // what KILL does not end
 constexpr auto kLongSleep = std::chrono::minutes(1);  // what it works in is given back meanwhile
+constexpr std::chrono::nanoseconds kAlarmAgain = std::chrono::seconds(1);
 constexpr auto kFirstLook = std::chrono::milliseconds(100);
 constexpr auto kLongestLook = std::chrono::seconds(5);  // limits_of() names it
 
@@ -144,10 +145,15 @@ void Anchor::carry_output() {
     state_.alarm = log_.alarm();
     note_alarm();
   }
+  // A worker that was replaced took its error along: the next one's is news. Not each line of it.
+  const bool as_grave = rank_of(log_.alarm()) >= std::min(rank_of(state_.alarm), kFatalRank);
+  const std::int64_t told_ns = log_.alarm_at().time_since_epoch().count();
+  const bool again = as_grave && told_ns - state_.alarm_ns >= kAlarmAgain.count();
+  if (worse || again) state_.alarm_ns = told_ns;
   check_log();
   const bool lost = lost_before_ + log_.lost_bytes() > 2 * state_.lost_log_bytes;
   if (lost) note_loss();
-  if (worse || lost) publish();
+  if (worse || again || lost) publish();
 }
 
 void Anchor::check_log() {

@@ -28,6 +28,7 @@ void Anchor::spawn() {
   state_.ready_evidence.clear();
   state_.wants_memory_proof = false;
   state_.alarm = LogAlarm::none;
+  state_.alarm_ns = 0;
   unanswered_.clear();
   log_.begin_anew();
   childless_ = false;

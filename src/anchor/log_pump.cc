@@ -73,8 +73,11 @@ Result<LogPump> LogPump::open(const os::Fd& dir, const std::string& log_file,
 void LogPump::write(std::string_view text, LogScan& scan) {
   const LogAlarm before = alarm();
   const std::uint64_t lost = log_.lost_bytes();
-  scan.feed(text);
-  log_.write(text, os::now());
+  const LogAlarm told = scan.feed(text);
+  const Instant now = os::now();
+  if (told != LogAlarm::none && rank_of(told) >= std::min(rank_of(alarm()), kFatalRank))
+    alarm_at_ = now;
+  log_.write(text, now);
   if (alarm() == before) return;
   const std::size_t at = scan.alarm_end();
   const auto feed = text.rfind('\n', at - 1);
@@ -159,6 +162,7 @@ void LogPump::look_for(std::string_view ready) {
 void LogPump::begin_anew() {
   drain();
   for (auto& scan : scans_) scan.reset();
+  alarm_at_ = {};
 }
 
 void LogPump::note(std::string_view text) {

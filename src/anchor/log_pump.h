@@ -64,6 +64,9 @@ class LogPump {
     std::uint64_t hash = 0;
   };
   const Place& alarm_place() const { return alarm_place_; }
+  /// When something last told of an alarm() again, or of one that a context does not survive. Its
+  /// beginning, where nothing has.
+  Instant alarm_at() const { return alarm_at_; }
 
   std::uint64_t lost_bytes() const { return log_.lost_bytes(); }
 
@@ -80,6 +83,7 @@ class LogPump {
   LogFile log_;
   std::array<LogScan, 2> scans_;  // of out and err
   Place alarm_place_;
+  Instant alarm_at_{};
 };
 
 }  // namespace gpuward::anchor

@@ -26,6 +26,8 @@ constexpr int rank_of(LogAlarm alarm) {
   }
   return 0;
 }
+/// From here on a context does not survive what it tells of.
+inline constexpr int kFatalRank = rank_of(LogAlarm::cuda_error);
 
 /// Looks through what one stream prints, piece by piece, for what the GPU is known to complain of
 /// and for one text that means "ready". Remembers that something was there, never what stood beside
@@ -34,7 +36,8 @@ class LogScan {
  public:
   /// @p wanted must outlive the scan; at most kLongestReadyText bytes, empty for none.
   void want(std::string_view wanted) { wanted_ = wanted; }
-  void feed(std::string_view bytes);
+  /// @return the worst that these bytes told of, also where alarm() knew it before.
+  LogAlarm feed(std::string_view bytes);
   /// Forgets what was found, and the beginning of a line that another process printed.
   void reset();
 
@@ -44,7 +47,7 @@ class LogScan {
   std::size_t alarm_end() const { return alarm_end_; }
 
  private:
-  void search(std::string_view text, std::size_t skipped);
+  LogAlarm search(std::string_view text, std::size_t skipped);
 
   static constexpr std::size_t kKept = kLongestReadyText - 1;
   std::string_view wanted_;

@@ -279,6 +279,7 @@ void fields(A& a, AnchorState& v) {
   a(43, v.container);
   a(47, v.kept), a(48, v.released_group), a(49, v.has_released);
   a(50, v.main_session), a(51, v.name_taken);
+  a(58, v.alarm_ns);
 }
 template <class A>
 void fields(A& a, AnchorRecord& v) {

@@ -171,10 +171,13 @@ struct AnchorState {
   bool restart_asked = false;  ///< it is ending to be started again, by order; likewise
   std::uint32_t restart_orders = 0;  ///< obeyed so far: whoever sent one sees that it was heard
   LogAlarm alarm = LogAlarm::none;   ///< the worst that this generation has printed
-  std::uint32_t outside = 0;         ///< processes in the record's list: in no cgroup of ours
-  Reason last_failure;               ///< why it was last not running; stays when it runs again
-  Text<48> tree_variable;  ///< "GPUWARD_TREE=...", in the environment of main and its children
-  Text<64> notify_name;    ///< of its notification socket
+  /// CLOCK_MONOTONIC of when it last printed that, or what is as grave; told at most once a second.
+  /// 0: none, or an anchor of an older version.
+  std::int64_t alarm_ns = 0;
+  std::uint32_t outside = 0;  ///< processes in the record's list: in no cgroup of ours
+  Reason last_failure;        ///< why it was last not running; stays when it runs again
+  Text<48> tree_variable;     ///< "GPUWARD_TREE=...", in the environment of main and its children
+  Text<64> notify_name;       ///< of its notification socket
   LimitState limits;
   ProcessId init;  ///< first process of its PID namespace; 0: it has none
   bool doubt =

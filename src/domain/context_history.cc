@@ -62,6 +62,11 @@ void ContextHistory::forget(const std::set<ProcessId>& ended) {
   });
 }
 
+bool ContextHistory::has_lost(Pid pid) const {
+  return std::ranges::any_of(
+      holders_, [&](const auto& item) { return item.first.pid == pid && !item.second.listed; });
+}
+
 std::optional<Instant> ContextHistory::last_busy(Pid pid) const {
   std::optional<Instant> last;
   for (const auto& [id, holder] : holders_)

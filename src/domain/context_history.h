@@ -38,6 +38,8 @@ class ContextHistory {
   std::optional<std::uint32_t> gpu_percent() const { return percent_; }
   /// When the first look was taken that it was fed: of what was before it knows nothing.
   std::optional<Instant> first_look() const { return first_look_; }
+  /// Had @p pid a context that the last look does not list any more?
+  bool has_lost(Pid pid) const;
   /// When a look last found @p pid on the GPU.
   std::optional<Instant> last_busy(Pid pid) const;
   /// Is nobody on any card, and was nobody of the tree so far? Then there is no need to ask for

@@ -173,7 +173,8 @@ std::optional<Candidate> ghost_without(const ServiceFacts& facts, const VerdictM
   if (holder_lives && (told.reasons != 0 || hit)) {
     if (!for_long(memory.gone_since, kSecondSight, now)) return std::nullopt;
     ghost.reasons |= told.reasons | failing(facts, about) | (hit ? because::xid : 0);
-    ghost.certain = true;
+    // A worker may take its time to end.
+    ghost.certain = !facts.context.only_workers_lost;
     return ghost;
   }
   const auto fails = failing(facts, about);

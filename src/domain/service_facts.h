@@ -32,6 +32,8 @@ enum class Witness : std::uint8_t { unknown = 0, yes = 1, no = 2 };
 struct ContextFacts {
   std::uint32_t listed = 0;      ///< processes of the tree that have one at the last look
   std::uint32_t lost_alive = 0;  ///< had one, have none, and live on
+  /// Main is not one of them: whoever gave its context back may be ending, and be replaced by it.
+  bool only_workers_lost = false;
   bool ever = false;             ///< in this generation
   Instant last_listed{};         ///< of any; meaningless unless ever
   Instant newest_listed{};       ///< when the youngest of those that are listed was first seen
@@ -52,10 +54,10 @@ struct XidFact {
   std::optional<Instant> last_busy;  ///< when a look last found this very process on the GPU
 };
 
-/// What its log told, once per kind and generation. Never the line itself.
+/// The worst that its log told in this generation, and when it last did. Never the line itself.
 struct AlarmFact {
   LogAlarm kind = LogAlarm::none;
-  std::optional<Instant> at;  ///< none: before anybody was there to see it
+  std::optional<Instant> at;  ///< none: not known
 };
 
 /// Known only where the gateway is in front.

@@ -57,7 +57,8 @@ Health::Patient& Health::patient_of(const std::string& name, const Fleet::Member
     patient.contexts = ContextHistory();
     patient.facts = ServiceFacts();
     patient.judged_alarm = LogAlarm::none;
-    // What its log told before anybody was there to see it: nobody knows when.
+    patient.judged_alarm_ns = 0;
+    // What its log told before anybody was there to see it: older anchors do not know when.
     if (first && state.alarm != LogAlarm::none) {
       patient.facts.alarm = {state.alarm, std::nullopt};
       patient.judged_alarm = state.alarm;
@@ -67,8 +68,12 @@ Health::Patient& Health::patient_of(const std::string& name, const Fleet::Member
   facts.phase = state.phase;
   facts.generation = state.generation;
   facts.since = Instant(std::chrono::nanoseconds(state.since_ns));
-  if (state.alarm != patient.judged_alarm) facts.alarm = {state.alarm, now};
+  if (state.alarm_ns != 0)
+    facts.alarm = {state.alarm, Instant(std::chrono::nanoseconds(state.alarm_ns))};
+  else if (state.alarm != patient.judged_alarm)
+    facts.alarm = {state.alarm, now};
   patient.judged_alarm = state.alarm;
+  patient.judged_alarm_ns = state.alarm_ns;
   patient.judged_phase = state.phase;
   return patient;
 }
@@ -82,6 +87,8 @@ void Health::see_cards(Patient& patient, const Fleet::Member& member, Instant no
     patient.contexts.see(gpu, member.pids, ended);
   ServiceFacts& facts = patient.facts;
   facts.context = patient.contexts.facts();
+  facts.context.only_workers_lost =
+      facts.context.lost_alive != 0 && !patient.contexts.has_lost(member.state.main.pid);
   facts.sight = patient.contexts.sight(gpu, now, &facts.sight_detail);
   facts.gpu_percent = patient.contexts.gpu_percent();
   facts.restarts_blocked = restarts_blocked(gpu);
@@ -157,7 +164,8 @@ bool Health::news() {
     const auto at = patients_.find(name);
     const bool fresh = at == patients_.end() || at->second.generation != member.state.generation ||
                        at->second.judged_phase != member.state.phase ||
-                       at->second.judged_alarm != member.state.alarm;
+                       at->second.judged_alarm != member.state.alarm ||
+                       at->second.judged_alarm_ns != member.state.alarm_ns;
     if (!fresh) continue;
     Patient& patient = patient_of(name, member, now);
     see_cards(patient, member, now);

@@ -56,6 +56,7 @@ class Health {
     bool known = false;  ///< its state was seen before
     Phase judged_phase = Phase::idle;
     LogAlarm judged_alarm = LogAlarm::none;
+    std::int64_t judged_alarm_ns = 0;
     ContextHistory contexts;
     ServiceFacts facts;
     VerdictMemory memory;

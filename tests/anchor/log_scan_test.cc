@@ -66,6 +66,30 @@ TEST(LogScan, KeepsTheWorst) {
   EXPECT_EQ(scan.alarm(), LogAlarm::device_assert);
 }
 
+TEST(LogScan, TellsEachTimeOfWhatItKnowsAlreadyWhereverItIsCut) {
+  const std::string line = "RuntimeError: CUDA error: unspecified launch failure\n";
+  const std::string rest = "and so on for a while\n";
+  for (std::size_t cut = 0; cut <= line.size(); ++cut) {
+    LogScan scan;
+    scan.feed(line);
+    int told = 0;
+    for (const auto& piece : {line.substr(0, cut), line.substr(cut), rest, rest})
+      told += scan.feed(piece) == LogAlarm::cuda_error ? 1 : 0;
+    EXPECT_EQ(told, 1) << cut;
+    EXPECT_EQ(scan.feed("Traceback (most recent call last):\n"), LogAlarm::traceback) << cut;
+    EXPECT_EQ(scan.alarm(), LogAlarm::cuda_error);
+  }
+}
+
+TEST(LogScan, AnErrorOfMemoryIsToldAgainAsThat) {
+  LogScan scan;
+  for (int time = 0; time < 3; ++time) {
+    EXPECT_EQ(scan.feed("CUDA error: out of"), LogAlarm::none) << time;
+    EXPECT_EQ(scan.feed(" memory\n"), LogAlarm::out_of_memory) << time;
+    EXPECT_EQ(scan.feed("again\n"), LogAlarm::none) << time;
+  }
+}
+
 TEST(LogScan, FindsNothingInWhatOnlyLooksLikeIt) {
   LogScan scan;
   scan.want("ready");

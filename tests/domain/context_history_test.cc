@@ -73,6 +73,15 @@ TEST(ContextHistory, WhoLostItsContextAndLivesIsToldFromWhoEnded) {
   EXPECT_EQ(history.holders(), std::vector{id_of(7)});
 }
 
+TEST(ContextHistory, NamesWhoHasLostItsContext) {
+  ContextHistory history;
+  history.see(look({card("A", {row(7, 1_GiB), row(8, 1_GiB)})}, 1), {7, 8}, {});
+  EXPECT_FALSE(history.has_lost(Pid{8}));
+  history.see(look({card("A", {row(7, 1_GiB)})}, 2), {7, 8}, {});
+  EXPECT_TRUE(history.has_lost(Pid{8}));
+  EXPECT_FALSE(history.has_lost(Pid{7}));
+}
+
 TEST(ContextHistory, KnowsSinceWhenItLooks) {
   ContextHistory history;
   EXPECT_EQ(history.first_look(), std::nullopt);

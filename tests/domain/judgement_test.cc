@@ -105,6 +105,27 @@ TEST(Judgement, AWorkerThatIsAboutToEndIsNoGhost) {
   EXPECT_EQ(ward.look(minutes(5)).verdict, Verdict::healthy);
 }
 
+// It has failed, gives its context back, and takes seconds to end, until its parent replaces it.
+TEST(Judgement, AWorkerThatTakesItsTimeToEndIsNoGhost) {
+  Ward ward;
+  ward.look(seconds(10));
+  ward.tell_of(LogAlarm::cuda_error);
+  ward.lose_context();
+  ward.facts.context.only_workers_lost = true;
+  EXPECT_EQ(ward.look(seconds(3)).verdict, Verdict::healthy);
+  ward.facts.context.lost_alive = 0;
+  EXPECT_EQ(ward.look(seconds(30)).verdict, Verdict::healthy);
+}
+
+TEST(Judgement, AWorkerThatStaysWithoutItsContextIsAGhost) {
+  Ward ward;
+  ward.look(seconds(10));
+  ward.tell_of(LogAlarm::cuda_error);
+  ward.lose_context();
+  ward.facts.context.only_workers_lost = true;
+  EXPECT_EQ(ward.look(seconds(5)).verdict, Verdict::ghost_nocontext);
+}
+
 TEST(Judgement, AGhostThatIsAskedAndDoesNothingIsFoundWithPatience) {
   Ward ward;
   ward.look(seconds(10));

@@ -104,6 +104,20 @@ def test_the_ghost_of_the_article_is_named_with_its_evidence_and_a_restart_heals
         pass
 
 
+def test_an_error_of_long_ago_hides_no_ghost(ward):
+    command = XRAY.split("\n")[2].removeprefix("command = ")
+    words = " ".join(json.loads(command))
+    ward.configure(XRAY.replace(command, json.dumps(["sh", "-c", f"echo 'CUDA error: tried again'; exec {words}"])))
+    assert ward("reload").returncode == 0 and ward("restart", "xray").returncode == 0
+    wait_for(lambda: evidence(ward, "context"), why="the warden has seen its context")
+    wait_for(lambda: evidence(ward, "log")[0]["age_seconds"] > 3, why="the first error is an old one")
+    with Load(ward):
+        assert verdict(ward) == "HEALTHY"
+        gpusim(ward, "fault", "lost-context", "--pid", str(main_of(ward)))
+        wait_for(lambda: verdict(ward) == "GHOST_NOCTX", 20, "the ghost is named")
+        assert evidence(ward, "log")[0]["age_seconds"] < 3, "the error of now is what speaks against it"
+
+
 def test_an_idle_service_whose_context_went_is_told_of_and_not_alarmed_for(ward):
     gpusim(ward, "fault", "lost-context", "--pid", str(main_of(ward)))
     gone = wait_for(lambda: [fact for fact in evidence(ward, "context") if "has gone" in fact["value"]],
