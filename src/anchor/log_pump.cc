@@ -121,7 +121,8 @@ void LogPump::pump() {
 }
 
 void LogPump::drain() {
-  constexpr std::size_t kMost = 4 * kFifoBytes / kChunk;  // more has come since we began
+  constexpr std::size_t kMost =
+      std::size_t{4} * kFifoBytes / kChunk;  // more has come since we began
   for (std::size_t n = 0; n < kMost && move_some(out_, scans_[0]); ++n) {
   }
   for (std::size_t n = 0; n < kMost && move_some(err_, scans_[1]); ++n) {

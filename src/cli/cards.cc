@@ -1,6 +1,5 @@
 #include "cli/cards.h"
 
-#include <boost/json.hpp>
 #include <cstdio>
 #include <set>
 
@@ -17,8 +16,6 @@
 
 namespace gpuward::cli {
 namespace {
-
-namespace json = boost::json;
 
 constexpr auto kAnswerWithin = std::chrono::seconds(5);
 

@@ -39,14 +39,9 @@ struct Options {
   std::vector<std::string> check_files;
   std::string timeout;
   std::string shell;
-  bool ps_json = false;
-  bool doctor_json = false;
   std::string metrics_listen;
-  bool plan_json = false;
   std::string explain_service;
   std::string release_service;
-  bool release_json = false;
-  bool explain_json = false;
   cli::EventsOptions events;
   std::string since;
   std::size_t lines = 0;
@@ -54,9 +49,14 @@ struct Options {
   cli::DemoOptions demo;
   std::string card;
   std::string why;
-  bool card_json = false;
   cli::DrainOptions drain;
   cli::ReapOptions reap;
+  bool ps_json = false;
+  bool doctor_json = false;
+  bool plan_json = false;
+  bool release_json = false;
+  bool explain_json = false;
+  bool card_json = false;
 };
 
 CLI::Validator service_name() {

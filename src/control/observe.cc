@@ -173,7 +173,7 @@ ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu, boo
   report.generation = view.state.generation;
   if (view.alive) report.anchor = view.state.anchor.pid;
   std::set<std::uint32_t> pids;
-  if (const auto members = brief ? members_of_group(view) : std::nullopt) {
+  if (auto members = brief ? members_of_group(view) : std::nullopt) {
     pids = std::move(*members);
     report.processes = static_cast<std::uint32_t>(pids.size());
     report.main = view.state.main.pid;

@@ -6,24 +6,24 @@ namespace gpuward::gpu {
 namespace {
 
 struct Metric {
-  std::uint32_t id;
   Reading<double> GpuActivity::* reading;
+  std::uint32_t id;
   bool of_switching = false;
 };
 
 constexpr Metric kMetrics[] = {
-    {1, &GpuActivity::engine_percent},
-    {2, &GpuActivity::sm_percent},
-    {3, &GpuActivity::occupancy_percent},
-    {5, &GpuActivity::tensor_percent},
-    {10, &GpuActivity::dram_percent},
-    {20, &GpuActivity::pcie_tx_mib_per_second},
-    {21, &GpuActivity::pcie_rx_mib_per_second},
-    {170, &GpuActivity::switch_elapsed_cycles, true},
-    {171, &GpuActivity::switch_active_cycles, true},
-    {172, &GpuActivity::switch_requests, true},
-    {173, &GpuActivity::switch_cycles_per_request, true},
-    {174, &GpuActivity::switch_active_percent, true},
+    {&GpuActivity::engine_percent, 1},
+    {&GpuActivity::sm_percent, 2},
+    {&GpuActivity::occupancy_percent, 3},
+    {&GpuActivity::tensor_percent, 5},
+    {&GpuActivity::dram_percent, 10},
+    {&GpuActivity::pcie_tx_mib_per_second, 20},
+    {&GpuActivity::pcie_rx_mib_per_second, 21},
+    {&GpuActivity::switch_elapsed_cycles, 170, true},
+    {&GpuActivity::switch_active_cycles, 171, true},
+    {&GpuActivity::switch_requests, 172, true},
+    {&GpuActivity::switch_cycles_per_request, 173, true},
+    {&GpuActivity::switch_active_percent, 174, true},
 };
 static_assert(std::size(kMetrics) <= abi::GpmMetrics::kRoom);
 

@@ -10,6 +10,8 @@ namespace {
 
 // How far back a process counts as busy, and a card at the first look.
 constexpr std::uint64_t kWindowUs = 1'000'000;
+// A driver that has had no new sample for so long is asked for its own idea of "now" instead.
+constexpr std::int64_t kOldestSample = 5'000'000'000;
 constexpr std::uint32_t kMostSamples = 1 << 12;
 constexpr std::uint32_t kMostShares = 1 << 16;
 
@@ -30,6 +32,7 @@ std::optional<std::vector<Share>> new_shares(const Caller& caller, std::uint64_t
     if (code == abi::kSuccess) {
       room.resize(std::min<std::size_t>(list.count, room.size()));
       std::vector<Share> shares;
+      shares.reserve(room.size());
       for (const auto& row : room) shares.push_back({row.pid, row.time_us, row.sm, row.memory});
       return shares;
     }
@@ -50,6 +53,7 @@ std::optional<std::vector<Share>> old_shares(const Caller& caller, std::uint64_t
     if (code == abi::kSuccess) {
       room.resize(std::min<std::size_t>(count, room.size()));
       std::vector<Share> shares;
+      shares.reserve(room.size());
       for (const auto& row : room) shares.push_back({row.pid, row.time_us, row.sm, row.memory});
       return shares;
     }
@@ -93,7 +97,8 @@ bool SampleReader::read(const Caller& caller, Reading<std::uint32_t>& into) {
   seen_us_ = std::min(seen_us_, civil_us());
   auto count = static_cast<std::uint32_t>(room_.size());
   const abi::Code code = caller(function, type_, seen_us_, &type, &count, room_.data());
-  if (code == abi::kNotFound) return true;
+  const bool recent = caller.now_ns - sampled_ns_ < kOldestSample;
+  if (code == abi::kNotFound) return recent;
   if (code != abi::kSuccess) {
     into = Reading<std::uint32_t>::none(answer_of(code), caller.now_ns);
     return answer_of(code) != Answer::not_supported;
@@ -102,8 +107,10 @@ bool SampleReader::read(const Caller& caller, Reading<std::uint32_t>& into) {
   if (const auto mean = mean_of(read, type, seen_us_)) {
     into = {mean->percent, caller.now_ns};
     seen_us_ = mean->newest_us;
+    sampled_ns_ = caller.now_ns;
+    return true;
   }
-  return true;
+  return recent;
 }
 
 std::vector<Share> newest_shares(std::vector<Share> shares) {

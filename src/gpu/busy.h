@@ -25,13 +25,14 @@ std::optional<SampleMean> mean_of(std::span<const abi::Sample> samples, std::int
 class SampleReader {
  public:
   explicit SampleReader(abi::SamplingType type) : type_(type) {}
-  /// Puts the mean since the last read into @p into, which stays as it is while there is no newer
-  /// sample. @return false when the card has no samples.
+  /// Puts the mean since the last read into @p into, which stays as it is for up to 5 s while there
+  /// is no newer sample. @return false when the card has none, or none any more.
   bool read(const Caller& caller, Reading<std::uint32_t>& into);
 
  private:
   abi::SamplingType type_;
   std::uint64_t seen_us_ = 0;
+  std::int64_t sampled_ns_ = 0;  ///< when there last was one
   std::vector<abi::Sample> room_;
   bool absent_ = false;
 };

@@ -215,6 +215,34 @@ TEST(MeanOf, CountsWhatIsNewAndAPercentage) {
   EXPECT_FALSE(mean_of({}, abi::kU32, 0));
 }
 
+// Has one sample, and never another.
+abi::Code one_sample(abi::Device, abi::SamplingType, std::uint64_t last_seen_us, std::int32_t* type,
+                     std::uint32_t* count, abi::Sample* samples) {
+  static const std::uint64_t taken_us =
+      static_cast<std::uint64_t>(os::wall_now().time_since_epoch() / std::chrono::microseconds(1));
+  if (samples == nullptr) return *count = 4, abi::kSuccess;
+  if (last_seen_us >= taken_us) return abi::kNotFound;
+  *type = abi::kU32;
+  *count = 1;
+  samples[0] = sample(taken_us, 97);
+  return abi::kSuccess;
+}
+
+TEST(SampleReader, DoesNotHoldOnToASampleForEver) {
+  Library library;
+  library.samples.address = one_sample;
+  CallMark mark;
+  SampleReader reader(abi::kGpuSamples);
+  Reading<std::uint32_t> busy;
+  const auto read_at = [&](std::int64_t seconds) {
+    return reader.read({library, mark, 0, nullptr, seconds * 1'000'000'000}, busy);
+  };
+  EXPECT_TRUE(read_at(100));
+  EXPECT_EQ(busy.maybe(), 97U);
+  EXPECT_TRUE(read_at(104));
+  EXPECT_FALSE(read_at(105)) << "the driver's own idea of now is asked for";
+}
+
 TEST(NewestShares, AreOnePerProcess) {
   const auto shares = newest_shares({{7, 1, 10, 1}, {5, 2, 20, 2}, {7, 3, 30, 3}, {7, 9, 101, 3}});
   ASSERT_EQ(shares.size(), 2U);
