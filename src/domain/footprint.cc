@@ -5,6 +5,8 @@
 namespace gpuward {
 namespace {
 
+constexpr double kAlike = 0.9;
+
 Bytes to_bytes(double count) {
   constexpr double kMost = 1e18;
   return {static_cast<std::uint64_t>(std::clamp(count, 0.0, kMost))};
@@ -48,6 +50,9 @@ void Footprint::see_peak(Bytes above_base, const Load& load) {
   const auto bytes = static_cast<double>(above_base.count);
   per_size_.see(bytes / load.size);
   per_job_.see(bytes / load.jobs);
+  // Of a mean over several the largest is hidden: it stands only for jobs of their mean size.
+  if (bytes / load.jobs >= kAlike * per_job_.value())
+    covered_ = std::max(covered_, load.size / load.jobs);
   if (load.jobs > 1 || above_base.count == 0) return;
   slopes_.see(bytes / load.size);
   sizes_.see(load.size);
@@ -66,7 +71,7 @@ void Footprint::see_job(double size) {
 std::optional<Bytes> Footprint::need(double size) const {
   if (jobs_ < kEnough) return std::nullopt;
   double bytes = per_size_.value() * size;
-  if (size <= largest_) bytes = std::min(bytes, per_job_.value());
+  if (size <= covered_) bytes = std::min(bytes, per_job_.value());
   return to_bytes(kMargin * bytes);
 }
 

@@ -13,7 +13,7 @@ namespace gpuward {
 /// like it comes.
 class HighMark {
  public:
-  static constexpr double kKept = 0.9;  ///< of what was seen twice, after an epoch without it
+  static constexpr double kKept = 0.95;  ///< of what was seen twice, after an epoch without it
 
   void see(double value);
   /// An epoch is over.
@@ -50,7 +50,7 @@ class Footprint {
  public:
   static constexpr double kMargin = 1.15;
   static constexpr std::uint32_t kEnough = 3;   ///< jobs to have seen before more than one may run
-  static constexpr std::uint32_t kEpoch = 100;  ///< jobs
+  static constexpr std::uint32_t kEpoch = 500;  ///< jobs
   /// Memory goes with size for certain where sizes this far apart took alike per byte.
   static constexpr double kSizesApart = 2;
   static constexpr double kSlopesAlike = 1.5;
@@ -78,6 +78,7 @@ class Footprint {
   HighMark per_size_;
   HighMark per_job_;
   double largest_ = 0;  ///< size that ended well
+  double covered_ = 0;  ///< sizes up to this were seen to need what per_job_ says
   std::uint32_t jobs_ = 0;
   std::uint32_t of_epoch_ = 0;
   Range slopes_;  ///< of jobs that ran alone

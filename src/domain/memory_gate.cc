@@ -83,7 +83,8 @@ Reservation MemoryAccount::grant(Bytes bytes, Bytes size, bool alone, Instant no
 std::expected<Reservation, NoRoom> MemoryAccount::reserve(Bytes size, Instant now) {
   if (!pool_.known()) return grant({}, size, false, now);
   const Bytes most = room_alone(false);
-  const auto learned = footprint_.need(footprint_size(size));
+  // Of a process that was not looked at yet nothing is known.
+  const auto learned = base_ ? footprint_.need(footprint_size(size)) : std::nullopt;
   const Bytes need = std::min(learned.value_or(most), most);
   if (pool_.jobs() == 0) return grant(need, size, !learned, now);
 
@@ -145,7 +146,7 @@ void MemoryAccount::see(const HeldSample& sample, Instant now) {
   const Load load = load_at(sample.peak_at);
   if (base_ && grew && load.jobs > 0) footprint_.see_peak(sample.peak - *base_, load);
   held_ = sample.held;
-  if (load_.jobs == 0) base_ = base_ ? std::min(*base_, held_) : held_;
+  base_ = base_ ? std::min(*base_, held_) : held_;
   last_sample_ = now;
 }
 

@@ -108,6 +108,7 @@ class MemoryAccount {
   /// Samples come: what is free is known. Without them nothing is learned and nothing forgotten.
   bool fresh(Instant now) const;
   MemoryPool& pool() const { return pool_; }
+  /// The least that its process was seen to hold: the model, and nothing of any job.
   Bytes base() const { return base_.value_or(held_); }
   Bytes held() const { return held_; }
   Bytes reserved() const { return reserved_; }
