@@ -6,6 +6,9 @@
 namespace gpuward {
 namespace {
 
+/// Limits are compared when one is at most this share of the other.
+constexpr double kApart = 0.7;
+
 double seconds(Duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
@@ -84,13 +87,19 @@ double Limiter::at_once() const {
   return at_once_ > 0 ? std::min(at_once_, most) : most;
 }
 
-// Gain in completions per second against the next smaller limit, per gain in limit.
+// Gain in completions per second per gain in limit: the middle one of those against each limit that
+// was tried and is clearly smaller. Against the next one alone, from 14 to 15, a window would say
+// more about chance than about the limit.
 double Limiter::elasticity(double throughput) const {
-  auto smaller = throughput_.lower_bound(limit_);
-  if (smaller == throughput_.begin()) return 1;
-  --smaller;
-  const double gain = throughput / smaller->second - 1;
-  return gain / (static_cast<double>(limit_) / smaller->first - 1);
+  std::vector<double> gains;
+  for (const auto& [limit, known] : throughput_) {
+    if (limit > kApart * limit_) break;
+    gains.push_back((throughput / known - 1) / (static_cast<double>(limit_) / limit - 1));
+  }
+  if (gains.empty()) return 1;
+  const auto middle = gains.begin() + static_cast<std::ptrdiff_t>(gains.size() / 2);
+  std::ranges::nth_element(gains, middle);
+  return *middle;
 }
 
 void Limiter::set(std::uint32_t limit, Why why) {

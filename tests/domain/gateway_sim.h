@@ -1,8 +1,8 @@
 #pragma once
 
-// A replica on a card, as a fluid model in simulated time: each job works on the CPU, then shares the
-// card with the others, then the CPU again; it holds its memory while it is on the card. Used to run
-// the real deciding code through hours in milliseconds.
+// A replica on a card, as a fluid model in simulated time: each job works on the CPU, then shares
+// the card with the others, then the CPU again; it holds its memory while it is on the card. Used
+// to run the real deciding code through hours in milliseconds.
 
 #include <algorithm>
 #include <cmath>
@@ -32,11 +32,11 @@ struct Scenario {
   double total_gib = 24, base_gib = 6, job_gib = 4;
   /// n jobs on the card each run at 1 / (alone + each * n) of the speed of one.
   double alone = 0, each = 1;
-  bool useful_hint = true;    ///< memory goes with the size of the upload; else with nothing
-  bool keeps_cache = false;   ///< like PyTorch: what was allocated once stays held
+  bool useful_hint = true;   ///< memory goes with the size of the upload; else with nothing
+  bool keeps_cache = false;  ///< like PyTorch: what was allocated once stays held
   double slow_from = 0, slow_to = 0;  ///< half the card is taken away
-  double growth = 0;          ///< of memory per byte, over 100 jobs
-  double crash_at = 0;        ///< the process dies once
+  double growth = 0;                  ///< of memory per byte, over 100 jobs
+  double crash_at = 0;                ///< the process dies once
   double hours = 2;
 };
 
@@ -168,8 +168,8 @@ class Simulation {
     const JobId id{++last_id_};
     Work work{.id = id, .size = lognormal()};
     const double drift = 1 + scenario_.growth * static_cast<double>(last_id_) / 100;
-    work.memory = gib(scenario_.job_gib) * drift *
-                  (scenario_.useful_hint ? work.size : lognormal());
+    work.memory =
+        gib(scenario_.job_gib) * drift * (scenario_.useful_hint ? work.size : lognormal());
     Job job{.id = id, .job_class = JobClass::batch, .arrived = at(now_)};
     job.size = {static_cast<std::uint64_t>(work.size * static_cast<double>((8_MiB).count))};
     waiting_[id.value] = work;
