@@ -1,9 +1,7 @@
 #include "domain/xid_policy.h"
 
 #include <algorithm>
-#include <array>
 #include <set>
-#include <utility>
 
 namespace gpuward {
 namespace {
@@ -14,100 +12,6 @@ constexpr auto kEscalates109 = 1h;
 constexpr auto kNeighbour = 10s;  // an echo comes milliseconds after; the log may be slow
 constexpr auto kOwnEnd = 10s;     // so long may the driver clean up after a process
 constexpr std::size_t kSuspectServices = 3;
-
-struct Range {
-  std::uint32_t first;
-  std::uint32_t last;
-  XidClass xid_class;
-};
-
-// 64 stands under the resets, because that is what comes first; so does 109, see judge_timeout().
-constexpr auto kTable = std::to_array<Range>({
-    {8, 8, XidClass::app},        {11, 11, XidClass::app},
-    {13, 13, XidClass::app},      {25, 25, XidClass::app},
-    {31, 32, XidClass::app},      {37, 38, XidClass::info},
-    {39, 41, XidClass::app},      {43, 43, XidClass::follow_on},
-    {44, 44, XidClass::info},     {45, 45, XidClass::follow_on},
-    {46, 46, XidClass::reset},    {48, 48, XidClass::memory},
-    {54, 54, XidClass::reboot},   {60, 60, XidClass::app},
-    {62, 62, XidClass::reset},    {63, 63, XidClass::memory},
-    {64, 64, XidClass::reset},    {66, 67, XidClass::info},
-    {68, 72, XidClass::app},      {74, 74, XidClass::link},
-    {75, 77, XidClass::app},      {79, 79, XidClass::reboot},
-    {80, 80, XidClass::app},      {82, 86, XidClass::app},
-    {88, 89, XidClass::app},      {92, 92, XidClass::memory},
-    {93, 93, XidClass::info},     {94, 94, XidClass::app_contained},
-    {95, 95, XidClass::reset},    {96, 105, XidClass::app},
-    {106, 107, XidClass::info},   {109, 110, XidClass::reset},
-    {119, 120, XidClass::reset},  {121, 121, XidClass::link},
-    {126, 135, XidClass::app},    {136, 136, XidClass::reset},
-    {137, 137, XidClass::link},   {139, 139, XidClass::app},
-    {140, 140, XidClass::reset},  {141, 141, XidClass::info},
-    {143, 143, XidClass::reset},  {144, 150, XidClass::link},
-    {151, 151, XidClass::reboot}, {152, 153, XidClass::info},
-    {154, 154, XidClass::advice}, {155, 156, XidClass::reset},
-    {157, 157, XidClass::memory}, {158, 158, XidClass::reset},
-    {160, 165, XidClass::info},   {171, 172, XidClass::memory},
-    {173, 173, XidClass::link},
-});
-
-std::string_view meaning_of(std::uint32_t xid) {
-  switch (xid) {
-    case 13:
-      return "an exception in a kernel";
-    case 31:
-      return "a page fault on the card";
-    case 43:
-      return "a channel was reset";
-    case 45:
-      return "channels were removed";
-    case 48:
-      return "a memory error that cannot be corrected";
-    case 54:
-      return "its power supply is not connected";
-    case 63:
-      return "a row of memory waits to be remapped";
-    case 64:
-      return "a row of memory could not be remapped";
-    case 74:
-      return "an NVLink error";
-    case 79:
-      return "the card has fallen off the bus";
-    case 92:
-      return "many corrected memory errors";
-    case 94:
-      return "a memory error, contained in one process";
-    case 95:
-      return "a memory error that was not contained";
-    case 109:
-      return "a context switch timed out";
-    case 119:
-      return "its system processor does not answer";
-    case 120:
-      return "an error in its system processor";
-    case 154:
-      return "the driver's advice has changed";
-    default:
-      return {};
-  }
-}
-
-std::string_view advice_of(std::uint32_t recovery) {
-  switch (recovery) {
-    case 0:
-      return "nothing to be done";
-    case 1:
-      return "reset the card";
-    case 2:
-      return "reboot the host";
-    case 3:
-      return "drain what works with other cards";
-    case 4:
-      return "drain and reset the card";
-    default:
-      return "something that this version does not know";
-  }
-}
 
 // "Xid 13, an exception in a kernel, of python (pid 4711) of 'xray'"
 std::string head_of(const XidLine& line, const XidFacts& facts) {
@@ -336,39 +240,7 @@ void judge_advice(const XidLine& line, XidJudgement& judged) {
   ask(judged, XidAction::read_advice, CardConsequence::none, what);
 }
 
-bool same_incident(const XidIncident& incident, const XidIncident& next) {
-  return incident.line.number == next.line.number && incident.line.pid == next.line.pid &&
-         incident.line.instance == next.line.instance && next.first >= incident.first &&
-         next.first - incident.last <= XidHistory::kEpisode;
-}
-
 }  // namespace
-
-std::string_view to_string(XidClass xid_class) {
-  switch (xid_class) {
-    case XidClass::unlisted:
-      return "unlisted";
-    case XidClass::app:
-      return "app";
-    case XidClass::app_contained:
-      return "app-contained";
-    case XidClass::follow_on:
-      return "follow-on";
-    case XidClass::reset:
-      return "reset";
-    case XidClass::reboot:
-      return "reboot";
-    case XidClass::memory:
-      return "memory";
-    case XidClass::link:
-      return "link";
-    case XidClass::advice:
-      return "advice";
-    case XidClass::info:
-      return "info";
-  }
-  return "unlisted";
-}
 
 std::string_view to_string(XidAction action) {
   switch (action) {
@@ -410,12 +282,6 @@ std::string_view to_string(CardConsequence consequence) {
   return "none";
 }
 
-XidClass class_of(std::uint32_t xid) {
-  for (const auto& range : kTable)
-    if (xid >= range.first && xid <= range.last) return range.xid_class;
-  return XidClass::unlisted;
-}
-
 XidJudgement judge(const XidHistory& history, const XidLine& line, const XidFacts& facts) {
   XidJudgement judged;
   judged.xid_class = class_of(line.number);
@@ -454,134 +320,6 @@ XidJudgement judge(const XidHistory& history, const XidLine& line, const XidFact
       break;
   }
   return judged;
-}
-
-XidHistory::Card& XidHistory::card_at(const PciAddress& card) {
-  if (!cards_.contains(card) && cards_.size() >= kMostCards) {
-    const auto heard = [](const auto& item) {
-      return item.second.incidents.empty() ? Instant::min() : item.second.incidents.back().last;
-    };
-    cards_.erase(std::ranges::min_element(
-        cards_, [&](const auto& a, const auto& b) { return heard(a) < heard(b); }));
-  }
-  return cards_[card];
-}
-
-void XidHistory::raise(Card& card, const XidIncident& incident) {
-  const auto consequence = incident.judged.consequence;
-  if (consequence == CardConsequence::none || consequence < card.standing.consequence) return;
-  if (consequence > card.standing.consequence)
-    card.standing = {consequence, incident.first, incident.judged.sentence};
-  card.raised = std::max(card.raised, incident.last);
-}
-
-const XidIncident& XidHistory::keep(Card& card, XidIncident incident) {
-  // An echo may come in between: the newest ones are looked at, not only the last.
-  for (auto at = card.incidents.rbegin(); at != card.incidents.rend(); ++at) {
-    if (!same_incident(*at, incident)) continue;
-    ++at->times;
-    at->last = std::max(at->last, incident.last);
-    raise(card, *at);
-    return *at;
-  }
-  raise(card, incident);
-  if (card.incidents.size() >= kMostPerCard) card.incidents.erase(card.incidents.begin());
-  card.incidents.push_back(std::move(incident));
-  return card.incidents.back();
-}
-
-const XidIncident& XidHistory::add(const XidLine& line, const XidFacts& facts) {
-  XidIncident incident;
-  incident.line = line;
-  incident.service = facts.service;
-  incident.start_ticks = facts.start_ticks;
-  incident.first = incident.last = facts.at;
-  incident.judged = judge(*this, line, facts);
-  return keep(card_at(line.card), std::move(incident));
-}
-
-const XidIncident& XidHistory::add_off_bus(const std::optional<PciAddress>& card, Instant at) {
-  constexpr std::uint32_t kOffBus = 79;
-  XidIncident incident;
-  incident.line.number = kOffBus;
-  incident.line.card = card.value_or(PciAddress{});
-  incident.off_bus_text = true;
-  incident.card_is_known = card.has_value();
-  incident.first = incident.last = at;
-  if (card) {
-    XidFacts facts;
-    facts.at = at;
-    incident.judged = judge(*this, incident.line, facts);
-    // Some drivers say it twice, by number with a process and in words.
-    Card& known = card_at(*card);
-    for (auto& earlier : known.incidents)
-      if (earlier.line.number == kOffBus && at - earlier.last <= kEpisode) {
-        ++earlier.times;
-        earlier.last = std::max(earlier.last, at);
-        return earlier;
-      }
-    return keep(known, std::move(incident));
-  }
-  incident.judged.xid_class = XidClass::reboot;
-  incident.judged.action = XidAction::reboot_host;
-  incident.judged.consequence = CardConsequence::quarantine;
-  incident.judged.sentence =
-      "a card has fallen off the bus, and the driver does not say which: nothing can use it until "
-      "the host is rebooted";
-  for (auto& earlier : unknown_)
-    if (at - earlier.last <= kEpisode) {
-      ++earlier.times;
-      earlier.last = std::max(earlier.last, at);
-      return earlier;
-    }
-  if (unknown_.size() >= kMostPerCard) unknown_.erase(unknown_.begin());
-  unknown_.push_back(std::move(incident));
-  return unknown_.back();
-}
-
-std::span<const XidIncident> XidHistory::of_card(const PciAddress& card) const {
-  const auto at = cards_.find(card);
-  return at == cards_.end() ? std::span<const XidIncident>() : at->second.incidents;
-}
-
-std::vector<const XidIncident*> XidHistory::of_service(std::string_view service) const {
-  std::vector<const XidIncident*> found;
-  for (const auto& [address, card] : cards_)
-    for (const auto& incident : card.incidents)
-      if (incident.service == service) found.push_back(&incident);
-  std::ranges::sort(found, {}, &XidIncident::first);
-  return found;
-}
-
-std::vector<PciAddress> XidHistory::cards() const {
-  std::vector<PciAddress> all;
-  all.reserve(cards_.size());
-  for (const auto& [address, card] : cards_) all.push_back(address);
-  return all;
-}
-
-CardStanding XidHistory::standing(const PciAddress& card) const {
-  const auto at = cards_.find(card);
-  return at == cards_.end() ? CardStanding{} : at->second.standing;
-}
-
-void XidHistory::clear(const PciAddress& card) {
-  cards_.erase(card);
-}
-
-void XidHistory::forget_old(Instant now) {
-  const auto is_old = [now](const XidIncident& one) { return now - one.last > kSpan; };
-  std::erase_if(unknown_, is_old);
-  for (auto& [address, card] : cards_) {
-    std::erase_if(card.incidents, is_old);
-    const bool faded =
-        card.standing.consequence == CardConsequence::suspect && now - card.raised > kSpan;
-    if (faded) card.standing = {};
-  }
-  std::erase_if(cards_, [](const auto& item) {
-    return item.second.incidents.empty() &&
-           item.second.standing.consequence == CardConsequence::none;
-  });
 }
 
 }  // namespace gpuward

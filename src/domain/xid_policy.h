@@ -12,29 +12,11 @@
 
 #include "base/units.h"
 #include "domain/xid.h"
+#include "domain/xid_table.h"
 
-// What follows from an Xid. The table is NVIDIA's catalogue for A100 and later (October 2025, as
-// gpud carries it), cross-read with DCGM, the Kubernetes device plugin and the open kernel module.
+// What follows from an Xid.
 
 namespace gpuward {
-
-/// What kind of trouble an Xid number is.
-enum class XidClass : std::uint8_t {
-  unlisted = 0,       ///< not in the table: nothing is done by itself
-  app = 1,            ///< the process in the line did it, or lost its context by it
-  app_contained = 2,  ///< 94: a memory error that hit that process alone
-  follow_on = 3,      ///< 43, 45: the end of a channel, the echo of another Xid or of a kill
-  reset = 4,          ///< the card needs a reset
-  reboot = 5,         ///< the card is off the bus, or hands are needed
-  memory = 6,         ///< the life of its memory: errors, remapped rows
-  link = 7,           ///< NVLink: only services on several cards are concerned
-  advice = 8,         ///< 154: the driver's recommendation has changed
-  info = 9,
-};
-/// "app": a contract of the JSON output.
-std::string_view to_string(XidClass xid_class);
-/// By the table alone.
-XidClass class_of(std::uint32_t xid);
 
 /// The one thing to be done, by whoever may do it.
 enum class XidAction : std::uint8_t {
