@@ -1,7 +1,5 @@
 #include "control/phantom.h"
 
-#include <sys/stat.h>
-
 #include <cstdlib>
 
 #include "os/device_holders.h"
@@ -13,7 +11,6 @@ namespace {
 using Suspect = PhantomFacts::Suspect;
 
 constexpr std::size_t kMostSuspects = 16;
-constexpr ino_t kFirstPidNamespace = 0xEFFFFFFC;  // PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 Suspect::Why why_of(const os::DeviceUse& use) {
   if (use.leader_is_zombie) return Suspect::Why::leader_ended;
@@ -29,9 +26,7 @@ std::string device_files() {
 
 PhantomFacts look_for_phantoms(const std::set<Pid>& rows, Instant deadline) {
   PhantomFacts facts;
-  struct stat space{};
-  facts.own_pid_namespace =
-      ::stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != kFirstPidNamespace;
+  facts.own_pid_namespace = !os::pids_are_the_kernels();
   os::DeviceHolders holders(device_files());
   std::set<Pid> seen = rows;  // a process with two files of a card is one suspect
   for (const auto& use : holders.look(deadline)) {

@@ -7,20 +7,19 @@
 #include <charconv>
 
 #include "os/fd.h"
+#include "os/proc_fs.h"
 
 namespace gpuward::gpu {
 namespace {
 
-// The kernel gives the initial namespaces fixed inode numbers (include/linux/proc_ns.h).
-constexpr ino_t kInitialPidNamespace = 0xEFFFFFFC;
-constexpr ino_t kInitialCgroupNamespace = 0xEFFFFFFB;
+constexpr ino_t kInitialCgroupNamespace = 0xEFFFFFFB;  // PROC_CGROUP_INIT_INO, linux/proc_ns.h
 // PID_MAX_LIMIT on 64 bit: what pids of other namespaces may reach (pid_max is per namespace
 // from 6.14 on).
 constexpr std::uint32_t kPidLimit = 4 << 20;
 
-bool is_namespace(const char* path, ino_t number) {
+bool in_initial_cgroup_namespace() {
   struct stat info{};
-  return ::stat(path, &info) == 0 && info.st_ino == number;
+  return ::stat("/proc/self/ns/cgroup", &info) == 0 && info.st_ino == kInitialCgroupNamespace;
 }
 
 }  // namespace
@@ -32,9 +31,9 @@ bool device_file_is_denied(std::uint32_t minor) {
 
 PidSpace read_pid_space() {
   PidSpace space{.ours = false, .max = kPidLimit};
-  space.ours = is_namespace("/proc/self/ns/pid", kInitialPidNamespace);
+  space.ours = os::pids_are_the_kernels();
   // Engines mark their containers by a file; those that share the machine's pids are found by it.
-  space.contained = !space.ours || !is_namespace("/proc/self/ns/cgroup", kInitialCgroupNamespace) ||
+  space.contained = !space.ours || !in_initial_cgroup_namespace() ||
                     ::access("/.dockerenv", F_OK) == 0 || ::access("/run/.containerenv", F_OK) == 0;
   if (!space.ours) return space;
   const auto text = os::read_file("/proc/sys/kernel/pid_max", 64);
