@@ -282,9 +282,7 @@ int check(const std::vector<std::string>& files) {
   problems.insert(problems.end(), machine.begin(), machine.end());
   const auto notes = check_limits(parsed, problems);
   config::sort_by_place(problems, files);
-  for (const auto& problem : problems)
-    std::fprintf(stderr, "%s\n", config::render(problem).c_str());
-  for (const auto& note : notes) std::fprintf(stderr, "%s\n", config::render(note).c_str());
+  std::fputs((config::render(problems) + config::render(notes)).c_str(), stderr);
   if (!problems.empty()) {
     std::fprintf(stderr, "%zu problem%s\n", problems.size(), problems.size() == 1 ? "" : "s");
     return 1;

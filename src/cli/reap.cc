@@ -181,8 +181,7 @@ int reap(const ReapOptions& options) {
   if (!home) return code;
   const auto files = read_configuration(*home);
   const auto& rules = files.strangers;
-  for (const auto& problem : files.reap_problems)
-    std::fprintf(stderr, "%s\n", config::render(problem).c_str());
+  std::fputs(config::render(files.reap_problems).c_str(), stderr);
   const ReapOrder order = order_of(options);
   const auto look_now = [&] {
     ReapLook seen{look_at_holders(*home), {}};

@@ -4,18 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <span>
-#include <sstream>
 #include <utility>
 
-#include "config/config.h"
 #include "config/problem.h"
-#include "control/actor.h"
 #include "domain/exit_code.h"
 #include "os/clock.h"
 #include "os/socket.h"
@@ -29,65 +22,8 @@ constexpr auto kAcceptAgain = std::chrono::milliseconds(100);
 // Beyond what the services need themselves: the ladder, the proof of memory, one look at the clock.
 constexpr auto kStopSlack = std::chrono::seconds(20);
 
-constexpr std::size_t kLongestNote = 500;
 // What is about to be told when the warden ends still has this long.
 constexpr auto kLastHooks = std::chrono::milliseconds(2000);
-
-std::optional<EventKind> event_of(WardenRequest::What what) {
-  using What = WardenRequest::What;
-  switch (what) {
-    case What::start:
-      return EventKind::start_ordered;
-    case What::stop:
-      return EventKind::stop_ordered;
-    case What::restart:
-      return EventKind::restart_ordered;
-    case What::down:
-      return EventKind::down_ordered;
-    case What::start_autostart:
-      return EventKind::up_ordered;
-    case What::reload:
-      return EventKind::reload_ordered;
-    case What::take_over:
-      return EventKind::take_over;
-    case What::cordon:
-      return EventKind::cordon_ordered;
-    case What::uncordon:
-      return EventKind::uncordon_ordered;
-    case What::drain:
-      return EventKind::drain_ordered;
-    case What::reap:
-      return EventKind::reap_ordered;
-    case What::reap_ended:
-    case What::holders:
-    case What::take_over_ended:
-    case What::drain_plan:
-    case What::status:
-    case What::wait_autostart:
-    case What::plan:
-      return std::nullopt;
-  }
-  return std::nullopt;
-}
-
-// One for each service by name, else one for the whole.
-std::vector<LedgerEntry> orders_of(const WardenRequest& request, const Actor& actor) {
-  const auto kind = event_of(request.what);
-  if (!kind) return {};
-  LedgerEntry entry;
-  entry.kind = *kind;
-  entry.actor = actor;
-  entry.evidence = without_commands(request.note.substr(0, kLongestNote));
-  if (!request.gpu.empty()) entry.why = "GPU " + request.gpu.substr(0, 80);
-  if (request.anyway) entry.why = "--anyway: also onto a card that is out of use";
-  if (request.services.empty()) return {entry};
-  std::vector<LedgerEntry> entries;
-  for (const auto& service : request.services) {
-    entry.service = service;
-    entries.push_back(entry);
-  }
-  return entries;
-}
 
 }  // namespace
 
@@ -107,43 +43,6 @@ Warden::Warden(control::Home home)
       watchdog_(loop_),
       signals_(loop_) {
   meet_manager();
-}
-
-// `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
-std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
-  std::vector<std::string> chosen;
-  chosen.reserve(files.size());
-  for (const auto& file : files) chosen.push_back(std::filesystem::absolute(file).string());
-  if (!files.empty()) return chosen;
-  std::istringstream text(os::read_file(home_.chosen_files()).value_or(""));
-  for (std::string line; std::getline(text, line);) chosen.push_back(line);
-  return chosen;
-}
-
-// Only what could be read, or nobody would get out of a mistake again.
-void Warden::remember_files() const {
-  std::string text;
-  for (const auto& file : files_) text += file + "\n";
-  const auto written = os::replace_file_at(os::Fd(), home_.chosen_files().c_str(),
-                                           std::as_bytes(std::span(text)), 0600);
-  if (!written)
-    std::fprintf(stderr, "gpuwardd: the next `up` will not know these files: %s\n",
-                 written.error().message().c_str());
-}
-
-config::Parsed Warden::read_files() const {
-  const std::vector<std::filesystem::path> paths(files_.begin(), files_.end());
-  std::error_code ignored;
-  if (!paths.empty()) return config::load_files(paths);
-  // Nothing configured: what `run` started is adopted.
-  return std::filesystem::exists(home_.etc, ignored) ? config::load_folder(home_.etc)
-                                                     : config::Parsed{};
-}
-
-void Warden::choose_autostart(const std::vector<ServiceModel>& services) {
-  autostart_.clear();
-  for (const auto& service : services)
-    if (service.autostart) autostart_.push_back(service.name);
 }
 
 std::optional<std::string> Warden::begin(const std::vector<std::string>& files) {
@@ -195,39 +94,6 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
     advance_soon();
   });
   return std::nullopt;
-}
-
-// What systemd wants to hear, if it is systemd that started us: nothing of it is for our children.
-void Warden::meet_manager() {
-  const auto take = [](const char* name) {
-    const char* value = std::getenv(name);
-    std::string text = value == nullptr ? "" : value;
-    ::unsetenv(name);
-    return text;
-  };
-  manager_ = take("NOTIFY_SOCKET");
-  const std::string usec = take("WATCHDOG_USEC");
-  const std::string pid = take("WATCHDOG_PID");
-  std::int64_t value = 0;
-  (void)std::from_chars(usec.data(), usec.data() + usec.size(), value);
-  const bool ours = pid.empty() || pid == std::to_string(::getpid());
-  if (ours && value > 0) watchdog_every_ = std::chrono::microseconds(value / 2);
-}
-
-void Warden::tell_manager(std::string_view text) {
-  if (manager_.empty()) return;
-  auto told = os::notify(manager_, text);
-  if (!told) std::fprintf(stderr, "gpuwardd: %s\n", told.error().message().c_str());
-}
-
-// From the loop itself: one that hangs is silent.
-void Warden::feed_watchdog() {
-  if (watchdog_every_ == Duration::zero()) return;
-  tell_manager("WATCHDOG=1");
-  watchdog_.expires_after(watchdog_every_);
-  watchdog_.async_wait([this](const boost::system::error_code& code) {
-    if (!code) feed_watchdog();
-  });
 }
 
 int Warden::run() {
@@ -408,82 +274,6 @@ void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
   }
   complete(*answer.status);
   reply(client, answer);
-}
-
-// What is ordered is on record before it is done.
-void Warden::order(const std::shared_ptr<Link>& client, const WardenRequest& request,
-                   const os::Peer& who) {
-  using What = WardenRequest::What;
-  if (request.what == What::take_over_ended || request.what == What::reap_ended) {
-    note_ended_by_hand(request, who);
-    return reply(client, {});
-  }
-  auto entries = orders_of(request, control::actor_of(who));
-  if (entries.empty()) return begin_operation(client, request, {});
-  const std::size_t count = entries.size();
-  clerk_.note_before(std::move(entries), [this, client, request, count, who](std::uint64_t last) {
-    std::vector<std::uint64_t> numbers;
-    numbers.reserve(count);
-    for (std::size_t n = 0; n < count; ++n)
-      numbers.push_back(last == 0 ? 0 : last - (count - 1 - n));
-    if (leaving_) return refuse(client, request, numbers);  // `down` came while this waited
-    if (request.what == What::take_over || request.what == What::reap) {
-      for (const auto& service : request.services) by_hand_[service] = last;
-      if (request.services.empty()) by_hand_[""] = last;
-      return reply(client, {});
-    }
-    if (request.what == What::cordon || request.what == What::uncordon ||
-        request.what == What::drain)
-      return order_card(client, request, who, numbers);
-    if (request.what != What::reload) return begin_operation(client, request, std::move(numbers));
-    reload(client, request, std::move(numbers));
-  });
-}
-
-void Warden::refuse(const std::shared_ptr<Link>& client, const WardenRequest& request,
-                    const std::vector<std::uint64_t>& orders) {
-  WardenAnswer answer;
-  answer.exit_code = kFailed;
-  answer.error = "the warden is leaving: gpuward down";
-  note_outcome(answer, request, orders);
-  if (client) reply(client, answer);
-}
-
-void Warden::note_ended_by_hand(const WardenRequest& request, const os::Peer& who) {
-  Clerk::Entries entries;
-  const std::vector<std::string> of_none = {""};
-  for (const auto& service : request.services.empty() ? of_none : request.services) {
-    LedgerEntry entry;
-    entry.kind = EventKind::order_done;
-    entry.service = service;
-    entry.actor = control::actor_of(who);
-    entry.outcome = without_commands(request.note.substr(0, kLongestNote));
-    entry.of = std::exchange(by_hand_[service], 0);
-    entries.push_back(std::move(entry));
-  }
-  clerk_.note(std::move(entries));
-}
-
-// For each service by name, else for the whole.
-void Warden::note_outcome(const WardenAnswer& answer, const WardenRequest& request,
-                          const std::vector<std::uint64_t>& orders) {
-  Clerk::Entries entries;
-  const auto add = [&](const std::string& service, std::uint8_t code, const std::string& text) {
-    LedgerEntry entry;
-    entry.kind = EventKind::order_done;
-    entry.service = service;
-    entry.outcome =
-        "exit " + std::to_string(code) + (text.empty() ? "" : ": " + without_commands(text));
-    const auto at = std::ranges::find(request.services, service);
-    const auto index = at == request.services.end() || orders.size() < request.services.size()
-                           ? 0
-                           : at - request.services.begin();
-    entry.of = orders.empty() ? 0 : orders[static_cast<std::size_t>(index)];
-    entries.push_back(std::move(entry));
-  };
-  for (const auto& outcome : answer.outcomes) add(outcome.service, outcome.exit_code, outcome.text);
-  if (answer.outcomes.empty()) add("", answer.exit_code, answer.error);
-  clerk_.note(std::move(entries));
 }
 
 // Whoever asked is not left waiting for an answer that cannot be sent.

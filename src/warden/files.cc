@@ -1,0 +1,50 @@
+// The files that say what is to run: which they are, and what is started of them by itself.
+
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <sstream>
+
+#include "os/fd.h"
+#include "warden/warden.h"
+
+namespace gpuward::warden {
+
+// `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
+std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
+  std::vector<std::string> chosen;
+  chosen.reserve(files.size());
+  for (const auto& file : files) chosen.push_back(std::filesystem::absolute(file).string());
+  if (!files.empty()) return chosen;
+  std::istringstream text(os::read_file(home_.chosen_files()).value_or(""));
+  for (std::string line; std::getline(text, line);) chosen.push_back(line);
+  return chosen;
+}
+
+// Only what could be read, or nobody would get out of a mistake again.
+void Warden::remember_files() const {
+  std::string text;
+  for (const auto& file : files_) text += file + "\n";
+  const auto written = os::replace_file_at(os::Fd(), home_.chosen_files().c_str(),
+                                           std::as_bytes(std::span(text)), 0600);
+  if (!written)
+    std::fprintf(stderr, "gpuwardd: the next `up` will not know these files: %s\n",
+                 written.error().message().c_str());
+}
+
+config::Parsed Warden::read_files() const {
+  const std::vector<std::filesystem::path> paths(files_.begin(), files_.end());
+  std::error_code ignored;
+  if (!paths.empty()) return config::load_files(paths);
+  // Nothing configured: what `run` started is adopted.
+  return std::filesystem::exists(home_.etc, ignored) ? config::load_folder(home_.etc)
+                                                     : config::Parsed{};
+}
+
+void Warden::choose_autostart(const std::vector<ServiceModel>& services) {
+  autostart_.clear();
+  for (const auto& service : services)
+    if (service.autostart) autostart_.push_back(service.name);
+}
+
+}  // namespace gpuward::warden
