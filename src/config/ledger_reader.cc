@@ -16,21 +16,6 @@ constexpr auto kKeys = std::to_array<Key>({{"keep", {}}, {"syslog", {}}});
 constexpr Range kKeep{180 * 24h, 36'500 * 24h, "180d to 36500d"};
 constexpr std::size_t kLongestPath = 107;  // of a Unix socket (unix(7))
 
-// true: where syslog usually listens.
-void read_syslog(const Node& node, TableReader& reader, std::string& syslog) {
-  constexpr const char* kExpected = R"(true, false, or the absolute path of a syslog socket)";
-  if (node.kind == Kind::boolean) {
-    syslog = node.truth ? LedgerPolicy{}.syslog : "";
-    return;
-  }
-  if (node.kind != Kind::string) return reader.wrong_type(node, "ledger.syslog", kExpected);
-  const bool good = node.text.starts_with('/') && node.text.size() <= kLongestPath &&
-                    node.text.find('\0') == std::string::npos;
-  if (!good)
-    return reader.add(node.place, "'ledger.syslog' is no path: " + in_quotes(node.text), kExpected);
-  syslog = node.text;
-}
-
 }  // namespace
 
 void read_ledger(const Entry& ledger, Report& report, Origin& origin, LedgerPolicy& policy) {
@@ -42,8 +27,8 @@ void read_ledger(const Entry& ledger, Report& report, Origin& origin, LedgerPoli
     if (accept_key(entry, kKeys, "ledger", report))
       origin.keys["ledger." + entry.key] = entry.value.place;
   reader.duration(ledger.value, "ledger", "keep", kKeep, policy.keep);
-  if (const Entry* syslog = ledger.value.find("syslog"))
-    read_syslog(syslog->value, reader, policy.syslog);
+  reader.path_or_switch(ledger.value, "ledger", "syslog", kLongestPath, LedgerPolicy{}.syslog,
+                        "true, false, or the absolute path of a syslog socket", policy.syslog);
 }
 
 }  // namespace gpuward::config

@@ -97,6 +97,27 @@ void TableReader::truth(const Node& table, std::string_view name, std::string_vi
   into = entry->value.truth;
 }
 
+void TableReader::path_or_switch(const Node& table, std::string_view table_name,
+                                 std::string_view key, std::size_t longest, std::string_view usual,
+                                 std::string_view expected, std::string& into) {
+  const Entry* entry = table.find(key);
+  if (entry == nullptr) return;
+  const Node& node = entry->value;
+  const std::string name = full_name(table_name, key);
+  if (node.kind == Kind::boolean) {
+    into = node.truth ? usual : "";
+    return;
+  }
+  if (node.kind != Kind::string) return wrong_type(node, name, std::string(expected));
+  const bool good = node.text.starts_with('/') && node.text.size() <= longest &&
+                    node.text.find('\0') == std::string::npos;
+  if (good)
+    into = node.text;
+  else
+    report_.add(node.place, in_quotes(name) + " is no path: " + in_quotes(node.text),
+                std::string(expected));
+}
+
 const Node* TableReader::subtable(std::string_view key, std::string expected) {
   const Entry* entry = table_.find(key);
   if (entry == nullptr) return nullptr;

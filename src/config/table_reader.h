@@ -65,6 +65,12 @@ class TableReader {
   void truth(std::string_view key, bool& into);
   void truth(const Node& table, std::string_view name, std::string_view key, bool& into);
 
+  /// Reads @p table's @p key, if written, into @p into: an absolute path of at most @p longest
+  /// bytes without a NUL, true for @p usual, false for none. @p expected: for people.
+  void path_or_switch(const Node& table, std::string_view table_name, std::string_view key,
+                      std::size_t longest, std::string_view usual, std::string_view expected,
+                      std::string& into);
+
   /// The table at @p key with its keys checked, or null when it is absent or none.
   const Node* subtable(std::string_view key, std::string expected);
   /// Reads @p table's @p key, if written, into @p into; false when there was something wrong.
