@@ -29,6 +29,7 @@ namespace gpuward::warden {
 class Fleet {
  public:
   static constexpr auto kFirstWordWithin = std::chrono::seconds(2);
+  static constexpr auto kAdoptAgain = std::chrono::milliseconds(1000);
 
   /// One service: what was written about it, and what its anchor last said.
   struct Member {
@@ -174,7 +175,7 @@ class Fleet {
   std::function<void(const Member&)> on_cards_;
   std::function<std::optional<std::string>(const Member&)> why_not_started_;
   asio::steady_timer retry_;  ///< of adoptions that failed
-  std::chrono::milliseconds retry_pause_{1000};
+  std::chrono::milliseconds retry_pause_ = kAdoptAgain;
 };
 
 }  // namespace gpuward::warden
