@@ -1,17 +1,14 @@
 """heal: what gpuward does by itself about a sick service. The card is simulated."""
 
-import http.client
 import json
 import os
 import signal
 import subprocess
-import threading
 
 import pytest
-from gpuward import BIN, ROOT, Gpuward, alive, wait_for
+from film_load import Load
+from gpuward import BIN, Gpuward, alive, wait_for
 from test_hooks import recorder, told
-
-FILM = ROOT / "tests/films/nih_00000003_000.png"
 
 
 def xray(name="xray", keys=""):
@@ -64,35 +61,6 @@ def entries(ward, *kinds):
     return [line for line in lines if line["event"] in kinds]
 
 
-class Load:
-    """One client after the other with the same film, until the block ends."""
-
-    def __init__(self, ward, name="xray"):
-        self.ward, self.name, self.answers, self.over = ward, name, [], threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        endpoint = self.ward.service(self.name)["replicas"][0]["endpoint"].split(":")
-        while not self.over.is_set():
-            connection = http.client.HTTPConnection(endpoint[0], int(endpoint[1]), timeout=20)
-            try:
-                connection.request("POST", "/analyze", FILM.read_bytes())
-                self.answers.append(connection.getresponse().status)
-            except OSError:
-                self.answers.append(0)
-            finally:
-                connection.close()
-
-    def __enter__(self):
-        self.thread.start()
-        wait_for(lambda: 200 in self.answers, why="a film was reported on")
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
-
-
 def wait_for_generation(ward, number, name="xray"):
     """The warden decides within 2 s, and writes what it intends to the disk first, which may be slow."""
     try:
@@ -128,7 +96,7 @@ def test_a_hook_is_told_what_is_wrong_with_a_ghost(ward, tmp_path):
     up(ward, xray(keys=f'hooks = {{ GHOST_NOCTX = ["{recorder(tmp_path)}"] }}'))
     with Load(ward):
         make_ghost(ward)
-        env, = wait_for(lambda: told(tmp_path), 15, "the hook has run")
+        env, = wait_for(lambda: told(tmp_path), 60, "the hook has run")
     assert env["GPUWARD_VERDICT"] == "GHOST_NOCTX"
     assert env["GPUWARD_SENTENCE"] == "it lives, but its GPU context has gone: its log told of a CUDA error"
 
@@ -138,7 +106,7 @@ def test_observe_is_the_default_and_touches_nothing(ward):
     before = main_of(ward)
     with Load(ward):
         make_ghost(ward)
-        would, = wait_for(lambda: entries(ward, "would-restart"), 15, "it says what it would have done")
+        would, = wait_for(lambda: entries(ward, "would-restart"), 60, "it says what it would have done")
         wait_for(lambda: ward.service("xray")["verdict_age_seconds"] > 5, why="time goes by")
     assert "with 'heal = \"act\"' it would be restarted" in would["why"] and "gpuward restart xray" in would["why"]
     assert main_of(ward) == before and generation(ward) == 1
@@ -157,7 +125,7 @@ def test_a_spent_budget_leaves_advice_also_to_a_new_warden(ward):
     wait_for(lambda: has_context(ward, "xray"), why="the new warden has seen its context")
     with Load(ward):
         make_ghost(ward)
-        refused, = wait_for(lambda: entries(ward, "heal-refused"), 15, "it says why not")
+        refused, = wait_for(lambda: entries(ward, "heal-refused"), 60, "it says why not")
     assert "its budget of 1 a day is spent; by hand: gpuward restart xray" in refused["why"]
     assert generation(ward) == 2 and len(entries(ward, "healing")) == 1
     assert ward("restart", "xray").returncode == 0, "a person may always"

@@ -1,15 +1,13 @@
 """Verdicts on a living service: ghosts are found, idle ones and hung drivers alarm nobody. The card is simulated."""
 
-import http.client
 import json
 import os
 import subprocess
-import threading
 
 import pytest
-from gpuward import BIN, ROOT, Gpuward, wait_for
+from film_load import Load
+from gpuward import BIN, Gpuward, wait_for
 
-FILM = ROOT / "tests/films/nih_00000003_000.png"
 XRAY = f"""
 [service.xray]
 command = ["{BIN}/gpuward-xray", "--listen", "127.0.0.1:{{port}}", "--model-memory", "1GiB", "--kernels", "5"]
@@ -53,36 +51,6 @@ def main_of(ward):
 def changes(ward):
     events = [json.loads(line) for line in ward("events", "--json").stdout.splitlines()]
     return [event for event in events if event["event"] == "verdict-changed"]
-
-
-class Load:
-    """One client after the other with the same film, until the block ends."""
-
-    def __init__(self, ward):
-        self.address = ward.service("xray")["replicas"][0]["endpoint"].split(":")
-        self.answers = []
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        while not self.over.is_set():
-            connection = http.client.HTTPConnection(self.address[0], int(self.address[1]), timeout=20)
-            try:
-                connection.request("POST", "/analyze", FILM.read_bytes())
-                self.answers.append(connection.getresponse().status)
-            except OSError:
-                self.answers.append(0)
-            finally:
-                connection.close()
-
-    def __enter__(self):
-        self.thread.start()
-        wait_for(lambda: 200 in self.answers, why="a film was reported on")
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
 
 
 def test_the_ghost_of_the_article_is_named_with_its_evidence_and_a_restart_heals_it(ward):
