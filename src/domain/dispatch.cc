@@ -45,10 +45,9 @@ void Dispatcher::add_replica(ReplicaId replica, MemoryPool* card) {
                                    settings_.limiter);
 }
 
-void Dispatcher::ready(ReplicaId id, Instant now) {
+void Dispatcher::ready(ReplicaId id, Instant /*now*/) {
   Replica* replica = find(id);
   if (replica == nullptr || replica->state == ReplicaState::ready) return;
-  if (replica->state == ReplicaState::down) replica->limiter.restart(now);
   replica->state = ReplicaState::ready;
 }
 
@@ -73,6 +72,7 @@ std::vector<JobId> Dispatcher::down(ReplicaId id, Instant now) {
     flight.host.release(now);
   }
   if (!had.empty()) replica->limiter.failed(now);
+  replica->limiter.restart(now);
   replica->gpu.restart();
   replica->host.restart();
   for (const std::uint64_t session : sessions_.of_replica(id))

@@ -134,6 +134,7 @@ class JobQueue {
   std::size_t size(JobClass of) const { return jobs_[static_cast<std::size_t>(of)]; }
   Bytes bytes(JobClass of) const { return bytes_[static_cast<std::size_t>(of)]; }
   const QueueSettings& settings() const { return settings_; }
+  std::size_t callers() const { return callers_.size(); }  ///< with a job that waits
 
   /// @p emergencies_first false: they have had their share, and come after interactive jobs.
   static const std::array<std::uint8_t, kLevels>& level_order(bool emergencies_first);
