@@ -29,15 +29,29 @@ class Chaos {
       case 0:
       case 1:
       case 2:
-      case 3: arrive(); break;
+      case 3:
+        arrive();
+        break;
       case 4:
       case 5:
-      case 6: finish_one(); break;
-      case 7: cancel_one(); break;
-      case 8: look(); break;
-      case 9: give_back_one(); break;
-      case 10: hold(); break;
-      default: disturb(); break;
+      case 6:
+        finish_one();
+        break;
+      case 7:
+        cancel_one();
+        break;
+      case 8:
+        look();
+        break;
+      case 9:
+        give_back_one();
+        break;
+      case 10:
+        hold();
+        break;
+      default:
+        disturb();
+        break;
     }
     pump();
     check();
@@ -176,7 +190,9 @@ class Chaos {
   void disturb() {
     const ReplicaId replica{static_cast<std::uint32_t>(pick(kReplicas))};
     switch (pick(8)) {
-      case 0: dispatcher_.drain(replica, now_); break;
+      case 0:
+        dispatcher_.drain(replica, now_);
+        break;
       case 1: {
         const auto had = dispatcher_.down(replica, now_);
         std::size_t mine = 0;
@@ -187,7 +203,9 @@ class Chaos {
         EXPECT_TRUE(dispatcher_.drained(replica));
         break;
       }
-      default: dispatcher_.ready(replica, now_); break;
+      default:
+        dispatcher_.ready(replica, now_);
+        break;
     }
   }
 
@@ -266,7 +284,8 @@ TEST(GatewayProperty, TheEarliestDeadlineOfAClassIsFirst) {
       waiting[id] = {job.job_class, *job.deadline};
     }
     // Failed: its duration says nothing, so that nobody is doubtful.
-    if (running && random() % 2 == 0) dispatcher.finish(*std::exchange(running, {}), JobEnd::failed, now);
+    if (running && random() % 2 == 0)
+      dispatcher.finish(*std::exchange(running, {}), JobEnd::failed, now);
     turn.clear();
     dispatcher.pump(now, turn);
     for (const RefusedJob& gone : turn.refused) waiting.erase(gone.id.value);
@@ -287,7 +306,8 @@ TEST(GatewayProperty, NobodyStarvesOnceAged) {
   dispatcher.add_replica({0}, nullptr);
   const Instant began = Instant{} + 1h;
   dispatcher.ready({0}, began);
-  ASSERT_TRUE(dispatcher.arrive({.id = {1}, .job_class = JobClass::batch, .arrived = began}, began));
+  ASSERT_TRUE(
+      dispatcher.arrive({.id = {1}, .job_class = JobClass::batch, .arrived = began}, began));
   std::optional<JobId> running;
   Turn turn;
   Instant now = began;
