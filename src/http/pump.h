@@ -43,7 +43,7 @@ class Pump {
 
  private:
   /// How many bytes one run may pass on before others have their turn.
-  static constexpr std::uint64_t kOneTurn = 256 << 10;
+  static constexpr std::uint64_t kOneTurn = 128 << 10;
 
   enum class Step : std::uint8_t { went_on, blocked, lost, ended };
   State pass_on(const os::Fd& from, const os::Fd& to);
