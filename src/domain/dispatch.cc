@@ -1,7 +1,7 @@
 #include "domain/dispatch.h"
 
 #include <algorithm>
-#include <cassert>
+#include <tuple>
 
 namespace gpuward {
 namespace {

@@ -111,7 +111,8 @@ class Dispatcher {
   bool drained(ReplicaId replica) const;
   void see(ReplicaId replica, const ReplicaSample& sample, Instant now);
 
-  /// A job has come. Call pump() next.
+  /// A job has come. @return who had to leave for it, or why it may not wait itself. Call pump()
+  /// next.
   std::expected<Arrival, Refusal> arrive(const Job& job, Instant now);
   /// Its client has left.
   Cancelled cancel(JobId job, Instant now);

@@ -1,7 +1,7 @@
 #include "domain/limiter.h"
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
 namespace gpuward {
 namespace {

@@ -15,7 +15,7 @@ Duration from_seconds(double seconds) {
 
 // Nearest rank; @p of gets another order.
 double percentile(std::span<float> of, double share) {
-  const auto at = static_cast<std::size_t>(share * static_cast<double>(of.size() - 1) + 0.5);
+  const auto at = static_cast<std::size_t>(std::lround(share * static_cast<double>(of.size() - 1)));
   std::nth_element(of.begin(), of.begin() + static_cast<std::ptrdiff_t>(at), of.end());
   return of[at];
 }

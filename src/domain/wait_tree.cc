@@ -1,7 +1,5 @@
 #include "domain/wait_tree.h"
 
-#include <cassert>
-
 namespace gpuward {
 namespace {
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <memory>
 #include <random>
+#include <tuple>
 #include <vector>
 
 namespace gpuward {
