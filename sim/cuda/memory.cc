@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "cuda/driver.h"
+#include "model/faults.h"
 
 namespace gpuward::gpusim {
 namespace {
@@ -134,11 +135,21 @@ CUresult copy_in(CUdeviceptr to, const void* from, std::size_t bytes, Stream* st
   return submit_copy(stream, bytes, wait, &DeviceValue::to_card);
 }
 
+/// Silent corruption: the copy succeeds, and one bit in the middle of it is wrong.
+void spoil(unsigned char* copied, std::uint64_t bytes, Stream* handle) {
+  Context* context = nullptr;
+  Stream* stream = nullptr;
+  if (bytes == 0 || resolve_stream(handle, context, stream) != kSuccess) return;
+  if (corrupts(process_session(), "cuMemcpyDtoH", static_cast<int>(context->device)))
+    copied[bytes / 2] ^= 1;
+}
+
 CUresult copy_out(void* to, CUdeviceptr from, std::size_t bytes, Stream* stream, bool wait) {
   if (to == nullptr && bytes > 0) return kInvalidValue;
   if (const CUresult code = fetch(static_cast<unsigned char*>(to), from, bytes); code != 0) {
     return code;
   }
+  spoil(static_cast<unsigned char*>(to), bytes, stream);
   return submit_copy(stream, bytes, wait, &DeviceValue::from_card);
 }
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace gpuward::gpusim {
@@ -33,6 +34,11 @@ bool take_one(FaultEntry& fault) {
   return left == kAlways;
 }
 
+bool holds(const FaultEntry& fault, const Session& session, const char* function, int device) {
+  if (fault.device >= 0 && fault.device != device) return false;
+  return names(fault.function, function) && concerns_us(fault, session);
+}
+
 void hang(Session& session, FaultEntry& fault) {
   std::atomic<std::uint32_t>& word = session.state().header.fault_word;
   for (;;) {
@@ -49,11 +55,8 @@ std::optional<int> apply_faults(Session& session, const char* function, int devi
   if (state.header.fault_count.load(std::memory_order_acquire) == 0) return std::nullopt;
   for (FaultEntry& fault : state.faults) {
     const std::uint32_t kind = fault.kind.load(std::memory_order_acquire);
-    if (kind == kNoFault) continue;
-    if (fault.device >= 0 && device >= 0 && fault.device != device) continue;
-    if (fault.device >= 0 && device < 0) continue;
-    if (!names(fault.function, function) || !concerns_us(fault, session)) continue;
-    if (!take_one(fault)) continue;
+    if (kind == kNoFault || kind == kCorrupt) continue;
+    if (!holds(fault, session, function, device) || !take_one(fault)) continue;
     if (fault.delay_ns > 0) {
       std::atomic<std::uint32_t>& word = state.header.fault_word;
       wait_on(word, word.load(), monotonic_ns() + fault.delay_ns);
@@ -65,6 +68,15 @@ std::optional<int> apply_faults(Session& session, const char* function, int devi
     }
   }
   return std::nullopt;
+}
+
+bool corrupts(Session& session, const char* function, int device) {
+  StateFile& state = session.state();
+  if (state.header.fault_count.load(std::memory_order_acquire) == 0) return false;
+  return std::ranges::any_of(state.faults, [&](FaultEntry& fault) {
+    return fault.kind.load(std::memory_order_acquire) == kCorrupt &&
+           holds(fault, session, function, device) && take_one(fault);
+  });
 }
 
 void wait_while_host_lost(Session& session) {

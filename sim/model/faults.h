@@ -12,6 +12,9 @@ namespace gpuward::gpusim {
 /// @param device  index, or -1 when the call is about none.
 std::optional<int> apply_faults(Session& session, const char* function, int device);
 
+/// Does a fault in force turn a bit over in what a call of @p function brings? @p device: as above.
+bool corrupts(Session& session, const char* function, int device);
+
 /// Waits here while the simulated host is lost (see "kill after restore" in docs/gpusim.md).
 void wait_while_host_lost(Session& session);
 

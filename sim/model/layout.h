@@ -198,6 +198,7 @@ struct alignas(64) SlotEntry {
 inline constexpr std::uint32_t kNoFault = 0;
 inline constexpr std::uint32_t kReturnCode = 1;
 inline constexpr std::uint32_t kHang = 2;
+inline constexpr std::uint32_t kCorrupt = 3;  ///< what the call brings has one bit turned over
 
 /// A call that answers otherwise than it should.
 struct alignas(64) FaultEntry {

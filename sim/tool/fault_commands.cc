@@ -118,6 +118,15 @@ void FaultCommands::build_memory_faults(CLI::App* parent) {
                     });
   add_time(delay, "delay", to.amount, "or never");
   delay->get_option("delay")->required();
+  auto* corrupt = add(parent, "corrupt", "What is copied from the card has one bit turned over",
+                      true, [](Session& session, const Request& request) {
+                        CallFault call = request.call;
+                        call.kind = kCorrupt;
+                        call.function = "cuMemcpyDtoH";
+                        return add_call_fault(session, request.scope, call);
+                      });
+  corrupt->add_option("--times", to.call.times, "So often (default always)")
+      ->check(CLI::Range(1U, kAlways - 1));
   auto* phantom = add(parent, "phantom", "Used memory that no row explains", false,
                       [](Session& session, const Request& request) {
                         return add_phantom(session, request.scope, request.amount);

@@ -55,6 +55,23 @@ TEST(Fault, OutOfMemoryComesByItselfAndOnDemand) {
   EXPECT_EQ(code_of(*client, "alloc 1073741824"), 0U);
 }
 
+TEST(Fault, WhatIsCopiedFromTheCardIsSpoiltInSilence) {
+  World world({"--memory", "8GiB"});
+  auto victim = holder(world, "4096");
+  auto other = holder(world, "4096");
+  const std::string pid = std::to_string(victim->pid());
+  EXPECT_EQ(code_of(*victim, "differ 4096"), 0U);
+  ASSERT_EQ(world.gpusim({"fault", "corrupt", "--pid", pid, "--times", "2"}), 0);
+  EXPECT_EQ(code_of(*other, "differ 4096"), 0U) << "of another process";
+  EXPECT_EQ(code_of(*victim, "differ 4096"), 1U);
+  EXPECT_EQ(code_of(*victim, "differ 1"), 1U);
+  EXPECT_EQ(code_of(*victim, "differ 4096"), 0U) << "used up";
+  ASSERT_EQ(world.gpusim({"fault", "corrupt"}), 0);
+  EXPECT_EQ(code_of(*other, "differ 4096"), 1U);
+  ASSERT_EQ(world.gpusim({"heal"}), 0);
+  EXPECT_EQ(code_of(*other, "differ 4096"), 0U);
+}
+
 TEST(Fault, MemoryComesBackAfterTheDelayOrOnlyWithHeal) {
   World world({"--memory", "8GiB", "--context-memory", "0B", "--return-delay", "300ms"});
   auto client = holder(world, "1048576");

@@ -264,6 +264,15 @@ int hold(std::size_t bytes) {
       code = driver->copy_in(address, data.data(), number);
       if (code == 0) code = driver->copy_out(data.data(), address, number / 2);
     }
+    // So many bytes there and back: how many of them came back otherwise.
+    if (verb == "differ") {
+      const std::vector<char> sent(number, 'x');
+      std::vector<char> back(number);
+      code = driver->copy_in(address, sent.data(), number);
+      if (code == 0) code = driver->copy_out(back.data(), address, number);
+      if (code == 0)
+        for (std::size_t n = 0; n < sent.size(); ++n) code += sent[n] != back[n] ? 1 : 0;
+    }
     if (verb == "sync") code = driver->synchronize();
     if (verb == "fork") {
       const pid_t child = ::fork();
