@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "base/utf8.h"
+#include "cli/look_commands.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
 #include "control/anchors.h"
@@ -224,7 +225,13 @@ int explain(const std::string& service, bool as_json) {
         service.c_str());
     return kFailed;
   }
-  const auto changes = Explainer(record->plan, record->state).changes();
+  auto changes = Explainer(record->plan, record->state).changes();
+  // Sent by the warden, and so of no plan.
+  const auto report = look(*home, {service}, true);
+  if (report && !report->services.empty() && report->services.front().canary) {
+    const auto& canary = *report->services.front().canary;
+    changes.push_back({"asked", canary.question, "'canary': " + describe(canary), "no 'canary'"});
+  }
   if (as_json) {
     json::array list;
     for (const auto& change : changes)

@@ -34,6 +34,20 @@ json::object replica_json(const ReplicaReport& replica) {
       {"endpoint", or_null(replica.endpoint)}};
 }
 
+json::object canary_json(const CanaryReport& canary) {
+  const bool ended = canary.last != CanaryResult::none;
+  return {{"question", canary.question},
+          {"golden", canary.golden},
+          {"result", ended ? json::value(to_string(canary.last)) : json::value(nullptr)},
+          {"detail", or_null(canary.detail)},
+          {"age_seconds", ended ? json::value(canary.age_seconds) : json::value(nullptr)},
+          {"ended", canary.ended},
+          {"failed_in_a_row", canary.failed_in_a_row},
+          {"silent_in_a_row", canary.silent_in_a_row},
+          {"changed_in_a_row", canary.changed_in_a_row},
+          {"trouble", or_null(canary.trouble)}};
+}
+
 json::object service_json(const ServiceReport& service) {
   json::array evidence;
   for (const auto& fact : service.evidence)
@@ -41,21 +55,23 @@ json::object service_json(const ServiceReport& service) {
         {{"what", fact.what}, {"value", fact.value}, {"age_seconds", fact.age_seconds}});
   json::array replicas;
   for (const auto& replica : service.replicas) replicas.push_back(replica_json(replica));
-  return {{"name", service.name},
-          {"verdict", to_string(service.verdict)},
-          {"sentence", service.sentence},
-          {"evidence", std::move(evidence)},
-          {"witnesses", service.witnesses},
-          {"verdict_age_seconds", service.verdict_age_seconds},
-          {"action", to_string(service.action)},
-          {"advice", or_null(std::string(describe(service.action)))},
-          {"containment", service.containment ? json::value(to_string(*service.containment))
-                                              : json::value(nullptr)},
-          {"listen", nullptr},  // the gateway's address; there is no gateway yet
-          {"memory_proof", service.memory_proof ? json::value(to_string(*service.memory_proof))
-                                                : json::value(nullptr)},
-          {"restarts", service.restarts},
-          {"replicas", std::move(replicas)}};
+  return {
+      {"name", service.name},
+      {"verdict", to_string(service.verdict)},
+      {"sentence", service.sentence},
+      {"evidence", std::move(evidence)},
+      {"witnesses", service.witnesses},
+      {"verdict_age_seconds", service.verdict_age_seconds},
+      {"action", to_string(service.action)},
+      {"advice", or_null(std::string(describe(service.action)))},
+      {"containment",
+       service.containment ? json::value(to_string(*service.containment)) : json::value(nullptr)},
+      {"listen", nullptr},  // the gateway's address; there is no gateway yet
+      {"memory_proof",
+       service.memory_proof ? json::value(to_string(*service.memory_proof)) : json::value(nullptr)},
+      {"restarts", service.restarts},
+      {"canary", service.canary ? json::value(canary_json(*service.canary)) : json::value(nullptr)},
+      {"replicas", std::move(replicas)}};
 }
 
 json::object incident_json(const CardIncident& incident) {
@@ -104,16 +120,17 @@ void add_mark(json::object& card, const CardMark& mark) {
 
 json::object device_json(const GpuDevice& device, const std::vector<CardMark>& marks, Instant now) {
   const auto age = age_of(device, now.time_since_epoch() / std::chrono::nanoseconds(1));
-  json::object card = {{"uuid", device.uuid},
-                       {"name", device.name},
-                       {"memory_total_bytes", device.memory_total.count},
-                       {"memory_used_bytes", device.memory_used.count},
-                       {"busy_percent", device.busy_percent ? json::value(*device.busy_percent)
-                                                            : json::value(nullptr)},
-                       {"age_seconds", age ? json::value(std::chrono::duration<double>(*age).count())
-                                           : json::value(nullptr)},
-                       {"state", to_string(device.state)},
-                       {"detail", or_null(device.detail)}};
+  json::object card = {
+      {"uuid", device.uuid},
+      {"name", device.name},
+      {"memory_total_bytes", device.memory_total.count},
+      {"memory_used_bytes", device.memory_used.count},
+      {"busy_percent",
+       device.busy_percent ? json::value(*device.busy_percent) : json::value(nullptr)},
+      {"age_seconds",
+       age ? json::value(std::chrono::duration<double>(*age).count()) : json::value(nullptr)},
+      {"state", to_string(device.state)},
+      {"detail", or_null(device.detail)}};
   const auto mark = std::ranges::find(marks, device.uuid, &CardMark::uuid);
   add_mark(card, mark == marks.end() ? CardMark{} : *mark);
   return card;

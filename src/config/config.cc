@@ -22,8 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLargestFile = 1 << 20;
-
 void take_service(const Entry& service, Report& report, const Resolver& resolver, Parsed& into) {
   if (service.value.kind != Kind::table) {
     const bool key = std::ranges::find(service_keys(), std::string_view(service.key), &Key::name) !=
@@ -215,7 +213,8 @@ Parsed load_files(std::span<const fs::path> paths) {
       continue;
     }
     std::error_code code;
-    const Resolver resolver{read_text, fs::absolute(path, code).parent_path().string()};
+    const Resolver resolver{[](const std::string& name) { return read_text(name); },
+                            fs::absolute(path, code).parent_path().string()};
     Parsed one = parse_one(*text, path.string(), resolver);
     for (const Problem& problem : one.problems) files.push_back(problem.file);
     merge(std::move(one), all);
@@ -245,7 +244,7 @@ Parsed load_folder(const fs::path& folder) {
   return load_files(paths);
 }
 
-Result<std::string> read_text(const std::string& path) {
+Result<std::string> read_text(const std::string& path, std::size_t limit) {
   std::error_code code;
   const fs::file_status status = fs::status(path, code);
   if (code) return fail(Error(code, "read '" + path + "'"));
@@ -254,11 +253,12 @@ Result<std::string> read_text(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) return fail(error_from(errno != 0 ? errno : EIO, "open", path));
-  std::string text(kLargestFile + 1, '\0');
+  std::string text(limit + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (file.bad()) return fail(error_from(EIO, "read", path));
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kLargestFile) return fail(error_from(EFBIG, "read", path));
+  if (text.size() > limit) return fail(error_from(EFBIG, "read", path));
+  text.shrink_to_fit();
   return text;
 }
 

@@ -74,7 +74,10 @@ Parsed load_files(std::span<const std::filesystem::path> paths);
 /// load_files() of all *.toml in @p folder in name order; hidden files are left out.
 Parsed load_folder(const std::filesystem::path& folder);
 
-/// Reads a regular file of at most 1 MiB. Errors: as open(2) and read(2), EISDIR, EFBIG.
-Result<std::string> read_text(const std::string& path);
+/// The largest file of text that is read.
+inline constexpr std::size_t kLargestFile = std::size_t{1} << 20;
+
+/// Reads a regular file of at most @p limit bytes. Errors: as open(2) and read(2), EISDIR, EFBIG.
+Result<std::string> read_text(const std::string& path, std::size_t limit = kLargestFile);
 
 }  // namespace gpuward::config

@@ -18,6 +18,7 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"venv", {}},
     {"ready", {}},
     {"live", {}},
+    {"canary", {}},
     {"stop", {}},
     {"restart", {}},
     {"backoff", {}},
@@ -70,6 +71,16 @@ constexpr std::array kReadyKeys =
     std::to_array<Key>({{"http", {}}, {"tcp", {}}, {"notify", {}}, {"log", {}}, {"within", {}}});
 constexpr std::array kLiveKeys =
     std::to_array<Key>({{"http", {}}, {"notify", {}}, {"every", {}}, {"failures", {}}});
+constexpr std::array kCanaryKeys = std::to_array<Key>({{"http", {}},
+                                                       {"method", {}},
+                                                       {"body", {}},
+                                                       {"type", {}},
+                                                       {"every", {}},
+                                                       {"within", {}},
+                                                       {"status", {}},
+                                                       {"answer", {}},
+                                                       {"ignore", {}},
+                                                       {"tolerance", {}}});
 constexpr std::array kLogKeys =
     std::to_array<Key>({{"size", {}}, {"age", {}}, {"total", {}}, {"rate", {}}, {"times", {}}});
 constexpr std::array kLimitKeys = std::to_array<Key>({{"core", {}},
@@ -84,8 +95,8 @@ constexpr std::array kLimitKeys = std::to_array<Key>({{"core", {}},
 constexpr std::array kTempKeys = std::to_array<Key>({{"max_age", {}}});
 constexpr std::array kStopKeys = std::to_array<Key>({{"grace", {}}, {"drain", {}}});
 constexpr std::array kBackoffKeys = std::to_array<Key>({{"first", {}}, {"max", {}}, {"reset", {}}});
-constexpr std::array<std::string_view, 7> kTables = {"ready", "live",   "stop",       "backoff",
-                                                     "log",   "limits", "private_tmp"};
+constexpr std::array<std::string_view, 8> kTables = {"ready", "live",   "stop",        "backoff",
+                                                     "log",   "limits", "private_tmp", "canary"};
 
 constexpr std::size_t kLongestWord = 64;  // nothing longer is compared: the cost is a product
 
@@ -124,6 +135,7 @@ std::span<const Key> service_keys() {
 std::span<const Key> keys_below(std::string_view table) {
   if (table == "ready") return kReadyKeys;
   if (table == "live") return kLiveKeys;
+  if (table == "canary") return kCanaryKeys;
   if (table == "log") return kLogKeys;
   if (table == "limits") return kLimitKeys;
   if (table == "private_tmp") return kTempKeys;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "config/canary_reader.h"
 #include "domain/container.h"
 
 namespace gpuward::config {
@@ -54,6 +55,7 @@ class MachineCheck {
     program();
     container();
     pid_file();
+    canary();
     return std::move(problems_);
   }
 
@@ -131,6 +133,13 @@ class MachineCheck {
           "a folder at " + in_quotes(folder));
     else if (access_fault(folder, W_OK | X_OK) != 0)
       add("pid_file", "the folder of 'pid_file' cannot be written", "a folder of your own");
+  }
+
+  void canary() {
+    if (!service_.canary) return;
+    const auto files = read_canary_files(*service_.canary, here_.folder);
+    for (const auto* list : {&files.faults, &files.slips})
+      for (const auto& fault : *list) add(fault.key, fault.what, fault.expected);
   }
 
   const ServiceModel& service_;

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/units.h"
+#include "config/canary_reader.h"
 #include "config/env_file.h"
 #include "config/heal_reader.h"
 #include "config/keys.h"
@@ -96,6 +97,7 @@ class ServiceReader : private TableReader {
     links("requires", model().needs);
     ready();
     live();
+    canary(base);
     size();
     draft_.sound = report_.size() == before;
   }
@@ -104,23 +106,7 @@ class ServiceReader : private TableReader {
   ServiceModel& model() { return draft_.model; }
 
   void path(std::string_view key, const std::string& base, std::string& into) {
-    const Entry* entry = table_.find(key);
-    if (entry == nullptr) return;
-    const std::string* text = string(entry->value, key);
-    if (text == nullptr) return;
-    if (text->empty())
-      return report_.add(entry->value.place, in_quotes(key) + " is empty", "a path");
-    if (text->front() == '~' || text->front() == '$')
-      return report_.add(
-          entry->value.place,
-          in_quotes(key) + " begins with '" + text->front() + "', which is not expanded",
-          "a full path");
-    std::string_view rest = *text;
-    while (rest.starts_with("./")) rest.remove_prefix(2);
-    if (rest.starts_with('/') || base.empty())
-      into = rest.empty() ? "." : rest;
-    else
-      into = rest.empty() || rest == "." ? base : base + "/" + std::string(rest);
+    if (const Entry* entry = table_.find(key)) TableReader::path(entry->value, key, base, into);
   }
 
   void command() {
@@ -379,6 +365,26 @@ class ServiceReader : private TableReader {
     live.kind = LiveKind::http;
     live.address = std::move(target->address);
     live.path = std::move(target->path);
+  }
+
+  void canary(const std::string& base) {
+    const Node* table = subtable("canary", R"(a table: { http = "/health", every = "60s" })");
+    if (table == nullptr) return;
+    Canary& canary = model().canary.emplace();
+    read_canary(*this, *table, base, canary);
+    const Entry* http = table->find("http");
+    if (http == nullptr)
+      return report_.add(draft_.origin.of("canary"), "'canary' has no 'http'",
+                         R"(where to ask: http = "/health")");
+    auto target = http_target(http->value, "canary.http");
+    if (!target) return;
+    const bool here = target->address.empty() || target->address.starts_with("127.") ||
+                      target->address.starts_with("[::1]");
+    if (!here)
+      return report_.add(http->value.place, "'canary.http' is not on this machine",
+                         R"("127.0.0.1:7860/path", "[::1]:7860/path" or "/path")");
+    canary.address = std::move(target->address);
+    canary.path = std::move(target->path);
   }
 
   static std::optional<std::uint32_t> parse_count(const Node& node, std::uint32_t low,

@@ -68,6 +68,23 @@ const std::string* TableReader::word(std::string_view key, const std::string& ex
   return nullptr;
 }
 
+void TableReader::path(const Node& node, std::string_view key, const std::string& base,
+                       std::string& into) {
+  const std::string* text = string(node, key);
+  if (text == nullptr) return;
+  if (text->empty()) return report_.add(node.place, in_quotes(key) + " is empty", "a path");
+  if (text->front() == '~' || text->front() == '$')
+    return report_.add(
+        node.place, in_quotes(key) + " begins with '" + text->front() + "', which is not expanded",
+        "a full path");
+  std::string_view rest = *text;
+  while (rest.starts_with("./")) rest.remove_prefix(2);
+  if (rest.starts_with('/') || base.empty())
+    into = rest.empty() ? "." : rest;
+  else
+    into = rest.empty() || rest == "." ? base : base + "/" + std::string(rest);
+}
+
 std::optional<int> TableReader::whole_number(std::string_view key, int low, int high) {
   const Entry* entry = table_.find(key);
   if (entry == nullptr) return std::nullopt;

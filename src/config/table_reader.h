@@ -50,6 +50,8 @@ class TableReader {
   const std::string* string(const Node& node, std::string_view key);
   /// A string at @p key, not empty; null when it is absent or wrong.
   const std::string* word(std::string_view key, const std::string& expected);
+  /// The path in @p node, which stands at @p key, without "./"; a relative one begins in @p base.
+  void path(const Node& node, std::string_view key, const std::string& base, std::string& into);
   /// Calls @p take(node, text) for the strings of the list at @p key.
   template <class Take>
   void words(std::string_view key, const std::string& expected, Take&& take) {

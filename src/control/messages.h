@@ -334,10 +334,17 @@ void fields(A& a, ReplicaReport& v) {
   a(7, v.gpu_memory), a(8, v.endpoint);
 }
 template <class A>
+void fields(A& a, CanaryReport& v) {
+  a(1, v.question), a(2, v.golden), a(3, v.last), a(4, v.detail), a(5, v.age_seconds);
+  a(6, v.ended), a(7, v.failed_in_a_row), a(8, v.silent_in_a_row), a(9, v.changed_in_a_row);
+  a(10, v.trouble);
+}
+template <class A>
 void fields(A& a, ServiceReport& v) {
   a(1, v.name), a(2, v.verdict), a(3, v.sentence), a(4, v.evidence), a(5, v.containment);
   a(6, v.memory_proof), a(7, v.replicas), a(8, v.restarts);
   a(30, v.action), a(31, v.witnesses), a(32, v.verdict_age_seconds);
+  a(33, v.canary);
 }
 template <class A>
 void fields(A& a, WardenReport& v) {

@@ -1,6 +1,8 @@
 #include "domain/change.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <set>
 #include <string_view>
 
@@ -38,6 +40,22 @@ std::string ready_way(const Readiness& ready) {
 std::string live_way(const Liveness& live) {
   if (live.kind == LiveKind::off) return "off";
   return live.kind == LiveKind::notify ? "notify" : "http " + live.address + live.path;
+}
+
+std::string canary_text(const std::optional<Canary>& canary) {
+  if (!canary) return "off";
+  std::string text =
+      canary->method + " " + (canary->address.empty() ? "{port}" : canary->address) + canary->path;
+  if (!canary->body_file.empty()) text += " with " + canary->body_file + " as " + canary->type;
+  text += " every " + to_string(canary->every) + " within " + to_string(canary->within);
+  if (canary->status != 0) text += ", status " + std::to_string(canary->status);
+  if (canary->answer_file.empty()) return text;
+  text += ", answer " + canary->answer_file;
+  std::array<char, 32> tolerance{};
+  std::snprintf(tolerance.data(), tolerance.size(), "%.9g", canary->tolerance);
+  if (canary->tolerance != 0) text += std::string(", tolerance ") + tolerance.data();
+  for (const auto& pointer : canary->ignore) text += ", but for " + pointer;
+  return text;
 }
 
 std::string policy_name(RestartPolicy policy) {
@@ -162,6 +180,7 @@ std::vector<FieldChange> compare(const ServiceModel& before, const ServiceModel&
   c.time("live.every", before.live.every, after.live.every);
   c.field("live.failures", std::to_string(before.live.failures),
           std::to_string(after.live.failures), Effect::live);
+  c.field("canary", canary_text(before.canary), canary_text(after.canary), Effect::live);
   c.time("stop.grace", before.grace, after.grace);
   c.time("stop.drain", before.drain, after.drain);
   c.field("restart", policy_name(before.restart), policy_name(after.restart), Effect::live);

@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 55> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 56> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -58,6 +58,7 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 55> kNames = {{
     {EventKind::heal_refused, "heal-refused"},
     {EventKind::hook, "hook"},
     {EventKind::hook_done, "hook-done"},
+    {EventKind::canary, "canary"},
     {EventKind::temp_aged, "temp-aged"},
     {EventKind::reap_ordered, "reap-ordered"},
     {EventKind::orphan_seen, "orphan"},

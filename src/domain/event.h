@@ -70,6 +70,7 @@ enum class EventKind : std::uint8_t {
   heal_refused = 119,   ///< why a sick service is not restarted although `heal` says "act"
   hook = 120,           ///< before a command of `hooks` is started
   hook_done = 121,      ///< how it ended
+  canary = 124,         ///< what a service answers to the canary has changed, for worse or back
   // By an anchor, of its tree.
   temp_aged = 122,  ///< files of its temp folder were removed that nobody had used for long
   // By the ledger, of itself.

@@ -83,6 +83,8 @@ void add_trouble(const ServiceFacts& facts, Instant now, std::vector<Evidence>& 
   canary(facts.canary->failed_in_a_row, "failed");
   canary(facts.canary->silent_in_a_row, "no answer in time,");
   canary(facts.canary->changed_in_a_row, "another answer than the known one,");
+  if (facts.canary->changed_in_a_row != 0 && !facts.canary->changed_where.empty())
+    list.back().value += ": " + facts.canary->changed_where;
 }
 
 void add_work(const ServiceFacts& facts, const Decision& decision, std::vector<Evidence>& list) {

@@ -296,6 +296,9 @@ constexpr std::array kVerdicts = {
     Verdict::backing_off, Verdict::failed,   Verdict::unkillable,      Verdict::loading,
     Verdict::paused,      Verdict::parked,   Verdict::ghost_nocontext, Verdict::ghost_sticky,
     Verdict::stalled,     Verdict::spinning, Verdict::answers_changed, Verdict::gpu_lost};
+constexpr std::array kCanaryResults = {
+    CanaryResult::right,  CanaryResult::busy,       CanaryResult::late,   CanaryResult::silent,
+    CanaryResult::failed, CanaryResult::unexpected, CanaryResult::changed};
 constexpr std::array kLogSights = {KernelLogSight::off, KernelLogSight::read,
                                    KernelLogSight::no_permission, KernelLogSight::absent,
                                    KernelLogSight::failed};
@@ -449,6 +452,23 @@ void put_services(const StatusReport& report, Exposition& out) {
   each([&](const ServiceReport& service, const Labels& labels) {
     if (service.containment)
       out.sample(with(labels, "level", std::string(to_string(*service.containment))), 1);
+  });
+  const auto each_canary = [&](auto put) {
+    for (const auto& service : report.services)
+      if (service.canary && service.canary->last != CanaryResult::none)
+        put(*service.canary, Labels{{"service", service.name}});
+  };
+  out.gauge("gpuward_service_canary", "What came of the last canary: 1 for that.");
+  each_canary([&](const CanaryReport& canary, const Labels& labels) {
+    put_states(out, labels, "result", kCanaryResults, canary.last);
+  });
+  out.gauge("gpuward_service_canary_age_seconds", "Since the last canary ended.");
+  each_canary([&](const CanaryReport& canary, const Labels& labels) {
+    out.sample(labels, canary.age_seconds);
+  });
+  out.gauge("gpuward_service_canary_changed", "Other answers than the known one in a row.");
+  each_canary([&](const CanaryReport& canary, const Labels& labels) {
+    if (canary.golden) out.sample(labels, canary.changed_in_a_row);
   });
   const auto each_replica = [&](auto value) {
     for (const auto& service : report.services)

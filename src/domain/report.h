@@ -8,6 +8,7 @@
 #include "base/pid.h"
 #include "base/units.h"
 #include "domain/anchor_state.h"
+#include "domain/canary.h"
 #include "domain/card.h"
 #include "domain/gpu.h"
 #include "domain/holder.h"
@@ -46,6 +47,7 @@ struct ServiceReport {
   Action action = Action::none;  ///< the one thing to be done
   std::uint8_t witnesses = 0;    ///< independent sources that speak against it
   double verdict_age_seconds = 0;
+  std::optional<CanaryReport> canary;  ///< absent: none is configured, or no warden sends it
 };
 
 struct WardenReport {

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -59,6 +60,25 @@ struct Liveness {
   std::uint32_t failures = 3;  ///< so many in a row end the tree; it starts again by policy
   friend bool operator==(const Liveness&, const Liveness&) = default;
 };
+
+/// A question that gpuward asks a service itself while it is ready. With a known answer it is a
+/// golden one: another answer tells of silent corruption.
+struct Canary {
+  std::string address;  ///< as Readiness::address, and of this machine
+  std::string path;
+  std::string method = "GET";
+  std::string body_file;  ///< what is sent, at most kLargestCanaryBody; empty: nothing
+  std::string type = "application/octet-stream";  ///< of the body
+  std::uint32_t status = 0;                       ///< that is expected; 0: any from 200 to 399
+  std::string answer_file;                        ///< the known answer; empty: the status is all
+  std::vector<std::string> ignore;                ///< JSON pointers of what varies
+  double tolerance = 0;                           ///< of numbers, as a part of the known one
+  std::chrono::milliseconds every{60'000};
+  std::chrono::milliseconds within{10'000};
+  friend bool operator==(const Canary&, const Canary&) = default;
+};
+inline constexpr Bytes kLargestCanaryBody = 16_MiB;
+inline constexpr std::size_t kMostIgnored = 64;
 
 /// Sets @p variable in @p list, in the place of one of its name.
 void set_variable(std::vector<EnvVar>& list, EnvVar variable);
@@ -147,6 +167,7 @@ struct ServiceModel {
   std::string venv;  ///< conda or venv prefix, used without activation; empty for none
   Readiness ready;
   Liveness live;
+  std::optional<Canary> canary;
   std::chrono::milliseconds grace{10'000};  ///< from TERM to KILL
   std::chrono::milliseconds drain{30'000};  ///< for jobs in flight; used once a gateway is in front
   RestartPolicy restart = RestartPolicy::on_failure;

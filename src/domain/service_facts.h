@@ -78,6 +78,7 @@ struct CanaryFacts {
   std::uint32_t silent_in_a_row = 0;   ///< no answer in time
   std::uint32_t changed_in_a_row = 0;  ///< an answer, and another one than the known
   Instant last{};                      ///< when the last one ended
+  std::string changed_where{};         ///< where it differs; holds nothing of the answer
 };
 
 /// Totals of the whole tree, only ever compared with themselves. Absent: cannot be seen.

@@ -5,6 +5,7 @@
 
 #include "os/listeners.h"
 #include "os/process.h"
+#include "warden/canaries.h"
 #include "warden/observation.h"
 
 namespace gpuward::warden {
@@ -20,7 +21,8 @@ bool tells_of_cuda(LogAlarm alarm) {
 // Something speaks against it: what would be too dear for each second is looked at.
 bool is_doubtful(const ServiceFacts& facts, bool waits) {
   if (facts.phase != Phase::ready || !facts.context.ever) return false;
-  return facts.context.listed == 0 || tells_of_cuda(facts.alarm.kind) || waits;
+  const bool silent = facts.canary && facts.canary->silent_in_a_row != 0;
+  return facts.context.listed == 0 || tells_of_cuda(facts.alarm.kind) || waits || silent;
 }
 
 bool is_told(Verdict verdict) {
@@ -188,6 +190,8 @@ void Health::judge_again(const std::string& service) {
 }
 
 void Health::judge(const std::string& name, Patient& patient, Instant now) {
+  const auto* canary = canaries_ != nullptr ? canaries_->facts(name, patient.generation) : nullptr;
+  patient.facts.canary = canary != nullptr ? std::optional(*canary) : std::nullopt;
   note(name, patient, decide(patient.facts, patient.memory, now), now);
 }
 

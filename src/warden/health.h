@@ -14,6 +14,8 @@
 
 namespace gpuward::warden {
 
+class Canaries;
+
 /// Gathers what a verdict stands on, of every service whose anchor is connected, and judges it: at
 /// each look at the cards, when an anchor tells something new, when the kernel tells of an Xid. A
 /// change for the worse, and back, goes into the ledger. Ends nothing. Loop thread only.
@@ -26,6 +28,8 @@ class Health {
 
   /// Where the kernel's Xids are kept; @p history must outlive this. Without it none are known.
   void use(const XidHistory& history) { xids_ = &history; }
+  /// What services answered to the canary; likewise.
+  void use(const Canaries& canaries) { canaries_ = &canaries; }
 
   /// After the fleet was given a new look at the cards.
   void look();
@@ -74,6 +78,7 @@ class Health {
   const Fleet& fleet_;
   Clerk& clerk_;
   const XidHistory* xids_ = nullptr;
+  const Canaries* canaries_ = nullptr;
   std::map<std::string, Patient> patients_;
   std::uint32_t looks_ = 0;
 };

@@ -31,6 +31,7 @@ WardenAnswer Warden::reconfigure(bool only_plan) {
   kernel_log_.read(parsed.host.kernel_log);
   choose_autostart(parsed.services);
   hooks_.configure(parsed.services);
+  canaries_.configure(parsed.services);
   fleet_.configure_again(std::move(parsed.services));
   return answer;
 }

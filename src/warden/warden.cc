@@ -32,6 +32,7 @@ Warden::Warden(control::Home home)
       clerk_(loop_),
       fleet_(loop_, std::move(home), clerk_),
       kernel_log_(loop_, fleet_, clerk_, home_.state),
+      canaries_(loop_, fleet_, clerk_),
       health_(fleet_, clerk_),
       cards_(home_.cards(), clerk_),
       healer_(home_.heal(), fleet_, cards_, clerk_),
@@ -43,6 +44,13 @@ Warden::Warden(control::Home home)
       watchdog_(loop_),
       signals_(loop_) {
   meet_manager();
+}
+
+// What stands still on purpose is not asked.
+bool Warden::may_ask(const std::string& service) const {
+  const auto* decision = health_.decision(service);
+  return decision == nullptr ||
+         (decision->verdict != Verdict::paused && decision->verdict != Verdict::parked);
 }
 
 std::optional<std::string> Warden::begin(const std::vector<std::string>& files) {
@@ -66,6 +74,8 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   kernel_log_path_ = parsed.host.kernel_log;
   clerk_.on_entry([this](const LedgerEntry& entry) { hooks_.on_entry(entry); });
   hooks_.configure(parsed.services);
+  canaries_.configure(parsed.services);
+  canaries_.ask_before([this](const std::string& service) { return may_ask(service); });
   cards_.open();
   healer_.open();
   fleet_.on_cards([this](const Fleet::Member& member) {
@@ -104,12 +114,14 @@ int Warden::run() {
     fleet_.set_gpu(std::move(snapshot));
     hear_log();
     holders_.see(os::now());
+    canaries_.look();
     health_.look();
     heal();
     tell_hooks();
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
     advance();  // once a second: an anchor may have been silent for too long
   });
+  health_.use(canaries_);
   health_.use(kernel_log_.history());
   kernel_log_.on_incident([this](const XidIncident& incident) { see_incident(incident); });
   kernel_log_.read(kernel_log_path_);  // after the adoption: its lines name processes of trees
@@ -248,6 +260,7 @@ void Warden::complete(StatusReport& report) const {
   report.incidents = kernel_log_.incidents(report.gpu);
   report.cards = cards_.marks();
   health_.complete(report);
+  canaries_.complete(report);
 }
 
 void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,
@@ -352,6 +365,7 @@ void Warden::advance_soon() {
   if (std::exchange(advances_soon_, true)) return;
   asio::post(loop_, [this] {
     advances_soon_ = false;
+    canaries_.look();
     if (health_.news()) sentinel_.look_now();
     heal();
     tell_hooks();
@@ -411,6 +425,7 @@ void Warden::close_doors() {
   lock_.close();
   (void)signals_.cancel(ignored);
   kernel_log_.stop();
+  canaries_.stop();
   sentinel_.stop();
 }
 

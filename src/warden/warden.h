@@ -14,6 +14,7 @@
 #include "control/home.h"
 #include "os/fd.h"
 #include "os/socket.h"
+#include "warden/canaries.h"
 #include "warden/cards.h"
 #include "warden/clerk.h"
 #include "warden/fleet.h"
@@ -60,6 +61,7 @@ class Warden {
   void accept_later(const std::string& why);
   void serve(const std::shared_ptr<Link>& client, const wire::Body& body, const os::Peer& who);
   config::Parsed read_files() const;
+  bool may_ask(const std::string& service) const;
   void choose_autostart(const std::vector<ServiceModel>& services);
   WardenAnswer reconfigure(bool only_plan);
   std::vector<std::string> chosen_files(const std::vector<std::string>& files) const;
@@ -109,6 +111,7 @@ class Warden {
   Clerk clerk_;
   Fleet fleet_;
   KernelLog kernel_log_;
+  Canaries canaries_;
   Health health_;
   Cards cards_;
   Healer healer_;

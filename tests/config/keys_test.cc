@@ -56,8 +56,8 @@ TEST(Keys, FarFromAllTheSupportedOnesAreListed) {
   EXPECT_EQ(
       problems_of("zebra = 1\n"),
       Lines{"3:1: unknown key 'zebra', expected one of command, directory, env, env_file, "
-            "venv, ready, live, stop, restart, backoff, log, user, groups, umask, limits, caps, "
-            "no_new_privs, oom_score_adj, nice, cpu_weight, memory_max, "
+            "venv, ready, live, canary, stop, restart, backoff, log, user, groups, umask, limits, "
+            "caps, no_new_privs, oom_score_adj, nice, cpu_weight, memory_max, "
             "private_tmp, containment, on_anchor_death, pid_file, release, heal, heal_budget, "
             "hooks, autostart, after, requires, idle_holder, reap"});
   EXPECT_EQ(problems_of("stop = { zebra = 1 }\n"),

@@ -483,6 +483,9 @@ TEST(Judgement, AnotherAnswerTwiceInARowIsAVerdictOfItsOwnAndRestartsNothing) {
   EXPECT_EQ(ward.look(kHysteresis + seconds(1)).verdict, Verdict::answers_changed);
   EXPECT_EQ(ward.look().action, Action::check_answers);
   EXPECT_TRUE(tells(ward.words(), "canary", "another answer than the known one, 2 in a row"));
+  ward.facts.canary->changed_where = "first difference at /a";
+  EXPECT_TRUE(tells(ward.words(), "canary",
+                    "another answer than the known one, 2 in a row: first difference at /a"));
 }
 
 TEST(Judgement, ACanaryThatFailsWithTheContextGoneIsASecondWitness) {

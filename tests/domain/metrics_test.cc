@@ -77,6 +77,12 @@ StatusReport full_report() {
   report.gpu.driver_version = "570.86.10";
   report.gpu.devices.push_back(full_card());
   ServiceReport service;
+  service.canary.emplace();
+  service.canary->golden = true;
+  service.canary->last = CanaryResult::changed;
+  service.canary->detail = "first difference at /measures/heart";
+  service.canary->age_seconds = 12;
+  service.canary->changed_in_a_row = 3;
   service.name = "xray";
   service.verdict = Verdict::healthy;
   service.sentence = "ready for 4 min";
@@ -133,6 +139,18 @@ TEST(Metrics, NumbersHaveTheUnitsOfTheirNames) {
       text, "gpuward_replica_gpu_memory_bytes{service=\"xray\",replica=\"0\"} 6442450944"));
   EXPECT_TRUE(has_line(text, "gpuward_warden_up 1"));
   EXPECT_TRUE(has_line(text, "gpuward_anchors 1"));
+}
+
+TEST(Metrics, ACanaryIsTold) {
+  const auto text = full_text();
+  EXPECT_TRUE(has_line(text, R"(gpuward_service_canary{service="xray",result="changed"} 1)"));
+  EXPECT_TRUE(has_line(text, R"(gpuward_service_canary{service="xray",result="right"} 0)"));
+  EXPECT_TRUE(has_line(text, R"(gpuward_service_canary_age_seconds{service="xray"} 12)"));
+  EXPECT_TRUE(has_line(text, R"(gpuward_service_canary_changed{service="xray"} 3)"));
+  EXPECT_EQ(text.find("/measures"), text.npos);
+  auto report = full_report();
+  report.services[0].canary->last = CanaryResult::none;
+  EXPECT_EQ(metrics_text(report, "1", kNow).find("gpuward_service_canary"), std::string::npos);
 }
 
 TEST(Metrics, MarksAndIncidentsAreOfTheirCard) {
