@@ -78,10 +78,16 @@ TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
-  for (const char* key :
-       {"kind", "every", "protocol", "listen", "tls", "auth", "min", "max", "replicas", "gpu",
-        "cpu", "profile", "allow_tf32", "strict_results", "pausable", "queue", "unload",
-        "on_client_gone", "idle_stop", "idle_park"}) {
+  for (const char* key : {"kind",       "every",
+                          "protocol",   "listen",
+                          "tls",        "auth",
+                          "min",        "max",
+                          "replicas",   "gpu",
+                          "cpu",        "profile",
+                          "allow_tf32", "strict_results",
+                          "pausable",   "queue",
+                          "unload",     "on_client_gone",
+                          "idle_stop",  "idle_park"}) {
     const Lines found = problems_of(std::string(key) + " = 1\n");
     ASSERT_EQ(found.size(), 1U) << key;
     EXPECT_NE(found[0].find("is not supported yet"), std::string::npos) << found[0];
@@ -128,13 +134,13 @@ TEST(Keys, MistakesAboutTheLedgerAreNamed) {
 }
 
 TEST(Keys, OnlyServicesAndTheLedgerStandAtTheTopLevel) {
-  EXPECT_EQ(
-      heads(parse_text("color = 1\n[servic.a]\n[gateway]\n").problems),
-      (Lines{
-          "1:1: unknown key 'color' at the top level, expected [service.NAME], [reap], [ledger] or [host]",
-          "2:2: unknown table 'servic'; did you mean 'service'?",
-          "3:2: unknown table 'gateway' at the top level, expected [service.NAME], [reap], [ledger] or "
-          "[host]"}));
+  EXPECT_EQ(heads(parse_text("color = 1\n[servic.a]\n[gateway]\n").problems),
+            (Lines{"1:1: unknown key 'color' at the top level, expected [service.NAME], [reap], "
+                   "[ledger] or [host]",
+                   "2:2: unknown table 'servic'; did you mean 'service'?",
+                   "3:2: unknown table 'gateway' at the top level, expected [service.NAME], "
+                   "[reap], [ledger] or "
+                   "[host]"}));
   EXPECT_EQ(heads(parse_text("service = 3\n").problems),
             Lines{"1:1: 'service' is an integer, expected one table for each service: "
                   "[service.NAME]"});
