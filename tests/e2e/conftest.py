@@ -1,6 +1,11 @@
+import os
+
 import pytest
 
 from gpuward import Gpuward, end, wait_for
+
+# With it a line of a script leaves it in pieces, between which another process may write.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture
