@@ -6,10 +6,36 @@
 namespace gpuward {
 namespace {
 
+// Of two tellers of one trouble, the driver's line and its event, only the line names the process.
 bool same_incident(const XidIncident& incident, const XidIncident& next) {
-  return incident.line.number == next.line.number && incident.line.pid == next.line.pid &&
+  const bool of_one = !incident.line.pid || !next.line.pid || incident.line.pid == next.line.pid;
+  return incident.line.number == next.line.number && of_one &&
          incident.line.instance == next.line.instance && next.first >= incident.first &&
          next.first - incident.last <= XidHistory::kEpisode;
+}
+
+// Says it again; what only @p next knows of it is added.
+void say_again(XidIncident& incident, const XidIncident& next) {
+  ++incident.times;
+  incident.last = std::max(incident.last, next.last);
+  if (incident.line.pid || !next.line.pid) return;
+  incident.line = next.line;
+  incident.service = next.service;
+  incident.start_ticks = next.start_ticks;
+  incident.judged = next.judged;
+}
+
+// How much would be lost with it.
+int weight_of(const XidIncident& incident) {
+  const auto& judged = incident.judged;
+  const bool echo = judged.xid_class == XidClass::follow_on || judged.action == XidAction::none;
+  if (judged.consequence != CardConsequence::none) return 1 + static_cast<int>(judged.consequence);
+  return echo ? 0 : 1;
+}
+
+// Echoes come by the thousand: they make room for each other, not for what they are echoes of.
+void make_room(std::vector<XidIncident>& incidents) {
+  incidents.erase(std::ranges::min_element(incidents, {}, weight_of));  // of equals the oldest
 }
 
 }  // namespace
@@ -37,13 +63,12 @@ const XidIncident& XidHistory::keep(Card& card, XidIncident incident) {
   // An echo may come in between: the newest ones are looked at, not only the last.
   for (auto at = card.incidents.rbegin(); at != card.incidents.rend(); ++at) {
     if (!same_incident(*at, incident)) continue;
-    ++at->times;
-    at->last = std::max(at->last, incident.last);
+    say_again(*at, incident);
     raise(card, *at);
     return *at;
   }
   raise(card, incident);
-  if (card.incidents.size() >= kMostPerCard) card.incidents.erase(card.incidents.begin());
+  if (card.incidents.size() >= kMostPerCard) make_room(card.incidents);
   card.incidents.push_back(std::move(incident));
   return card.incidents.back();
 }

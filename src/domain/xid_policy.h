@@ -93,14 +93,15 @@ class XidHistory;
 XidJudgement judge(const XidHistory& history, const XidLine& line, const XidFacts& facts);
 
 /// The Xids of the last 24 hours, by card. Bounded: at most kMostCards cards, kMostPerCard
-/// incidents each, the oldest go first; what a card has come to stays until clear().
+/// incidents each; of those the mildest go first, of equals the oldest. What a card has come to
+/// stays until clear().
 class XidHistory {
  public:
   static constexpr auto kSpan = std::chrono::hours(24);
   static constexpr std::size_t kMostPerCard = 128;
   static constexpr std::size_t kMostCards = 64;
-  /// The same number of the same process within this time of the last is the same incident, and for
-  /// what concerns a whole card one of any process.
+  /// The same number within this time of the last is the same incident, unless both name a process
+  /// and it is another; for what concerns a whole card one of any process.
   static constexpr auto kEpisode = std::chrono::seconds(60);
 
   /// Judges and keeps. The incident is that which @p line was added to; it stays valid until the

@@ -292,6 +292,45 @@ TEST(XidHistory, IsBounded) {
     EXPECT_LE(history.of_card(card).size(), XidHistory::kMostPerCard);
 }
 
+TEST(XidHistory, EchoesDoNotPushOutWhatTheyAreEchoesOf) {
+  XidHistory history;
+  history.add(line_of(94), at(0s));
+  history.add(line_of(48, std::nullopt), at(1s, ""));
+  history.add(line_of(13, 7), at(2s));
+  for (std::uint32_t n = 0; n < 1000; ++n) {
+    const auto& echo = history.add(line_of(45, 10'000 + n), at(3s + 1ms * n, ""));
+    EXPECT_EQ(echo.line.pid, 10'000 + n) << "the newest is kept";
+  }
+  std::set<std::uint32_t> kept;
+  for (const auto& incident : history.of_card(kCard)) kept.insert(incident.line.number);
+  EXPECT_EQ(kept, (std::set<std::uint32_t>{13, 45, 48, 94}));
+  EXPECT_LE(history.of_card(kCard).size(), XidHistory::kMostPerCard);
+  EXPECT_EQ(judge(history, line_of(94), at(1h)).action, XidAction::reset_when_idle)
+      << "not the first within a day";
+  EXPECT_EQ(judge(history, line_of(48, std::nullopt), at(1h)).action, XidAction::check_card);
+}
+
+TEST(XidHistory, WhatIsToldWithAndWithoutAPidIsOneIncident) {
+  XidHistory history;
+  history.add(line_of(31), at(0s));
+  EXPECT_EQ(history.add(line_of(31, std::nullopt), at(1s, "")).times, 2U);
+  ASSERT_EQ(history.of_card(kCard).size(), 1U);
+  EXPECT_EQ(history.of_card(kCard)[0].line.pid, 4711U);
+  EXPECT_EQ(history.of_card(kCard)[0].service, "xray");
+  // The other way round the process is learned.
+  EXPECT_EQ(history.add(line_of(31, std::nullopt, kOther), at(0s, "")).judged.action,
+            XidAction::watch);
+  const auto& named = history.add(line_of(31, 4711, kOther), at(1s));
+  EXPECT_EQ(named.times, 2U);
+  EXPECT_EQ(named.service, "xray");
+  EXPECT_EQ(named.judged.victim, 4711U);
+  EXPECT_EQ(named.judged.action, XidAction::restart_service);
+  EXPECT_EQ(history.of_service("xray").size(), 2U);
+  // Two that are named are two.
+  history.add(line_of(31, 99, kOther), at(2s));
+  EXPECT_EQ(history.of_card(kOther).size(), 2U);
+}
+
 TEST(XidHistory, QuarantineStaysUntilItIsClearedAndSuspicionFades) {
   XidHistory history;
   history.add(line_of(79), at(0s));
