@@ -10,6 +10,14 @@ void blind(GpuDevice& device) {
   device.processes_answer = Answer::cannot_see;
 }
 
+bool has(const GpuSnapshot& snapshot, std::uint32_t index) {
+  return std::ranges::find(snapshot.devices, index, &GpuDevice::index) != snapshot.devices.end();
+}
+
+bool lists_cards(const GpuSnapshot& snapshot) {
+  return snapshot.sight == GpuSight::visible || snapshot.sight == GpuSight::no_gpu;
+}
+
 }  // namespace
 
 void CardWatch::suspect(const GpuDevice& device, Instant now) {
@@ -43,6 +51,14 @@ void CardWatch::remember_unread(GpuSnapshot& snapshot, bool all_suspect) const {
   std::ranges::sort(snapshot.devices, {}, &GpuDevice::index);
 }
 
+// What the driver lists no more, while it lists the others, is not there.
+void CardWatch::forget_gone(const GpuSnapshot& snapshot) {
+  if (!lists_cards(snapshot)) return;
+  std::erase_if(last_good_, [&](const auto& good) {
+    return !suspects_.contains(good.first) && !has(snapshot, good.first);
+  });
+}
+
 bool CardWatch::see(GpuSnapshot snapshot, Instant now) {
   const bool hangs = snapshot.sight == GpuSight::hung;
   // One that is still waking the cards knows less than what was seen before it.
@@ -57,7 +73,10 @@ bool CardWatch::see(GpuSnapshot snapshot, Instant now) {
       suspect(device, now);
     }
   }
-  if (hangs) remember_unread(snapshot, meant != 1);
+  if (hangs)
+    remember_unread(snapshot, meant != 1);
+  else
+    forget_gone(snapshot);
   main_ = std::move(snapshot);
   std::erase_if(main_.devices,
                 [this](const GpuDevice& device) { return suspects_.contains(device.index); });
@@ -107,9 +126,10 @@ bool CardWatch::end_try(std::uint32_t card, const std::optional<GpuSnapshot>& se
   if (at == suspects_.end()) return false;
   // A card that answers that it is lost does answer: that is no reason to leave it out.
   const bool well =
-      seen && seen->sight != GpuSight::hung && seen->sight != GpuSight::unknown &&
-      std::ranges::any_of(seen->devices, [&](const auto& device) { return device.index == card; });
-  if (well) {
+      seen && seen->sight != GpuSight::hung && seen->sight != GpuSight::unknown && has(*seen, card);
+  const bool gone = seen && lists_cards(*seen) && !has(*seen, card);
+  if (gone) last_good_.erase(card);
+  if (well || gone) {
     for (const GpuDevice& device : seen->devices) {
       if (device.index == card) main_.devices.push_back(device);
     }

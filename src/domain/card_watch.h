@@ -19,8 +19,9 @@ namespace gpuward {
 ///
 /// States of a card: well (the main sentinel looks at it); suspect (left out, its last numbers are
 /// kept, a try is due at `retry_at`); tried (a sentinel of its own looks at it). A try that ends
-/// well makes it well and lets the main sentinel be started anew; one that does not makes it a
-/// suspect again, for twice as long.
+/// well makes it well and lets the main sentinel be started anew; so does one that is told of no
+/// such card: it was taken out, and is known no more. One that does not end makes it a suspect
+/// again, for twice as long.
 class CardWatch {
  public:
   static constexpr std::chrono::seconds kFirstPause{5};
@@ -41,7 +42,7 @@ class CardWatch {
   Instant next_due() const;
   void begin_try(std::uint32_t card);
   /// What the sentinel that was sent to look at @p card alone has seen; nullopt: nothing in time.
-  /// @return true when the card is well again: the main sentinel must be started anew.
+  /// @return true when the card is well again, or gone: the main sentinel must be started anew.
   bool end_try(std::uint32_t card, const std::optional<GpuSnapshot>& seen, Instant now);
 
   /// All cards, those left out with their last numbers.
@@ -55,6 +56,7 @@ class CardWatch {
     bool tried = false;
   };
   void suspect(const GpuDevice& device, Instant now);
+  void forget_gone(const GpuSnapshot& snapshot);
   void remember_unread(GpuSnapshot& snapshot, bool all_suspect) const;
 
   GpuSnapshot main_;

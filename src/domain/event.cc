@@ -9,7 +9,7 @@
 namespace gpuward {
 namespace {
 
-constexpr std::array<std::pair<EventKind, std::string_view>, 56> kNames = {{
+constexpr std::array<std::pair<EventKind, std::string_view>, 57> kNames = {{
     {EventKind::ended, "ended"},
     {EventKind::begun, "begun"},
     {EventKind::adopted, "adopted"},
@@ -59,6 +59,7 @@ constexpr std::array<std::pair<EventKind, std::string_view>, 56> kNames = {{
     {EventKind::hook, "hook"},
     {EventKind::hook_done, "hook-done"},
     {EventKind::canary, "canary"},
+    {EventKind::card_gone, "card-gone"},
     {EventKind::temp_aged, "temp-aged"},
     {EventKind::reap_ordered, "reap-ordered"},
     {EventKind::orphan_seen, "orphan"},

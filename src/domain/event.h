@@ -73,6 +73,7 @@ enum class EventKind : std::uint8_t {
   canary = 124,         ///< what a service answers to the canary has changed, for worse or back
   // By an anchor, of its tree.
   temp_aged = 122,  ///< files of its temp folder were removed that nobody had used for long
+  card_gone = 130,  ///< the driver lists a card no more that it listed before
   // By the ledger, of itself.
   pruned = 64,     ///< older entries were removed
   set_aside = 65,  ///< a damaged file was

@@ -68,7 +68,26 @@ void Cards::keep_or_say(CardBook next) {
                  written.error().message().c_str());
 }
 
+// A card that is off the bus is often still listed; one that is not was taken out, or its driver.
+void Cards::note_gone(const GpuSnapshot& snapshot) const {
+  if (snapshot.sight != GpuSight::visible && snapshot.sight != GpuSight::no_gpu) return;
+  for (const auto& device : look_.devices) {
+    const bool is_there = std::ranges::find(snapshot.devices, device.uuid, &GpuDevice::uuid) !=
+                          snapshot.devices.end();
+    if (device.uuid.empty() || is_there) continue;
+    CardMark gone;
+    gone.uuid = device.uuid;
+    gone.index = device.index;
+    auto entry = about(EventKind::card_gone, gone);
+    entry.evidence = "the driver lists it no more";
+    if (device.state != GpuState::ok)
+      entry.evidence += "; it was " + std::string(to_string(device.state));
+    clerk_.note({entry});
+  }
+}
+
 void Cards::see(const GpuSnapshot& snapshot, Instant now) {
+  note_gone(snapshot);
   look_.sight = snapshot.sight;
   look_.detail = snapshot.detail;
   look_.devices.clear();

@@ -58,6 +58,7 @@ class Cards {
   static constexpr auto kPatience = std::chrono::seconds(3);
   Result<void> keep(CardBook next);
   void keep_or_say(CardBook next);
+  void note_gone(const GpuSnapshot& snapshot) const;
 
   Result<void> write(const CardBook& next);
 

@@ -137,6 +137,32 @@ TEST(CardWatch, ACardThatAnswersIsWellEvenIfItSaysThatItIsLost) {
   EXPECT_EQ(merged.devices[0].state, GpuState::lost) << "shown before the next look at all";
 }
 
+TEST(CardWatch, ASuspectThatIsTakenOutIsNoSuspectForEver) {
+  CardWatch watch;
+  (void)watch.see(hang_in(1, 2), kStart);
+  (void)watch.see(look(GpuSight::visible, {card(0)}), kStart);
+  watch.begin_try(1);
+  EXPECT_FALSE(watch.end_try(1, look(GpuSight::failed, {}), kStart + 5s)) << "that says nothing";
+  ASSERT_EQ(watch.merged().devices.size(), 2U);
+  watch.begin_try(1);
+  EXPECT_TRUE(watch.end_try(1, look(GpuSight::visible, {}), kStart + 15s));
+  EXPECT_TRUE(watch.out().empty());
+  ASSERT_EQ(watch.merged().devices.size(), 1U);
+  // Nor does a driver that hangs later bring it back.
+  (void)watch.see(look(GpuSight::visible, {card(0)}), kStart + 16s);
+  EXPECT_TRUE(watch.see(look(GpuSight::hung, {}), kStart + 17s));
+  ASSERT_EQ(watch.merged().devices.size(), 1U);
+  EXPECT_EQ(watch.merged().devices[0].index, 0U);
+}
+
+TEST(CardWatch, ACardThatIsTakenOutWhileItIsWellIsNotSuspectedLater) {
+  CardWatch watch;
+  (void)watch.see(look(GpuSight::visible, {card(0), card(1)}), kStart);
+  (void)watch.see(look(GpuSight::visible, {card(0)}), kStart + 1s);
+  EXPECT_TRUE(watch.see(look(GpuSight::hung, {}), kStart + 2s));
+  EXPECT_EQ(watch.merged().devices.size(), 1U);
+}
+
 TEST(CardWatch, WhatWasSeenLastGetsOldWithTheSentinel) {
   CardWatch watch;
   auto seen = look(GpuSight::visible, {card(0)});

@@ -60,6 +60,23 @@ TEST_F(CardsTest, WhatComesBackAfterItWasWellTakesTheNextStep) {
   EXPECT_EQ(mark().remedy, CardRemedy::reboot);
 }
 
+TEST_F(CardsTest, ACardThatTheDriverListsNoMoreIsOnRecordOnce) {
+  std::vector<LedgerEntry> told;
+  clerk_.on_entry([&](const LedgerEntry& entry) { told.push_back(entry); });
+  look(GpuState::suspect, seconds(2));
+  GpuSnapshot none;
+  none.sight = GpuSight::failed;  // says nothing of any card
+  cards_.see(none, now_);
+  EXPECT_TRUE(told.empty());
+  look(GpuState::suspect, seconds(1));
+  none.sight = GpuSight::no_gpu;
+  for (int again = 0; again < 3; ++again) cards_.see(none, now_);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].kind, EventKind::card_gone);
+  EXPECT_EQ(told[0].why, "GPU 0 (GPU-a)");
+  EXPECT_EQ(told[0].evidence, "the driver lists it no more; it was suspect");
+}
+
 // As by a warden that had no descriptor left when it began: here a link, which it does not follow.
 TEST(CardsBook, OneThatCouldNotBeReadIsNeitherTouchedAtTheStartNorWrittenOver) {
   const tests::TempFolder folder;
