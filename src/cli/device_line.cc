@@ -25,6 +25,8 @@ std::string device_line(const GpuDevice& device) {
   if (age)
     line +=
         ", " + to_string(device.memory_used) + " of " + to_string(device.memory_total) + " used";
+  if (age && device.memory_reserved.count != 0)
+    line += ", " + to_string(device.memory_reserved) + " reserved by the driver";
   if (device.state != GpuState::ok) {
     line += "; " + paint(Tone::bad, upper(to_string(device.state)));
     if (!device.detail.empty()) line += ": " + printable(device.detail);

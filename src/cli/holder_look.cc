@@ -37,7 +37,8 @@ std::optional<HolderLook> ask(const control::Home& home, bool* silent) {
                     std::move(status.holders),
                     std::move(status.card_sums),
                     std::move(status.kernel_log),
-                    std::move(status.incidents)};
+                    std::move(status.incidents),
+                    std::move(status.cards)};
 }
 
 }  // namespace

@@ -18,8 +18,9 @@ struct HolderLook {
   GpuSnapshot gpu;
   std::vector<HolderReport> holders;
   std::vector<CardReport> cards;
-  std::optional<KernelLogReport> kernel_log;  ///< absent without a warden
-  std::vector<CardIncident> incidents;        ///< that the warden has read of there
+  std::optional<KernelLogReport> kernel_log;   ///< absent without a warden
+  std::vector<CardIncident> incidents;         ///< that the warden has read of there
+  std::optional<std::vector<CardMark>> marks;  ///< likewise absent without a warden
 };
 /// Asks the warden; where there is none, it has not looked yet, or it does not answer, takes a look
 /// of its own.

@@ -116,15 +116,26 @@ void add_mark(json::object& card, const CardMark& mark) {
   card["quarantined"] = mark.quarantined;
   card["reason"] = or_null(describe(mark));
   card["advice"] = or_null(mark.quarantined ? advice_for(mark.remedy, mark.index) : std::string());
+  card["standing"] = to_string(mark.standing);
 }
+
+// 0: the driver does not tell it apart from what is used.
+json::value reserved_json(const GpuDevice& device) {
+  const auto reserved = device.memory_reserved.count;
+  return reserved != 0 ? json::value(reserved) : json::value(nullptr);
+}
+
+}  // namespace
 
 json::object device_json(const GpuDevice& device, const std::vector<CardMark>& marks, Instant now) {
   const auto age = age_of(device, now.time_since_epoch() / std::chrono::nanoseconds(1));
   json::object card = {
       {"uuid", device.uuid},
+      {"index", device.index},
       {"name", device.name},
       {"memory_total_bytes", device.memory_total.count},
       {"memory_used_bytes", device.memory_used.count},
+      {"memory_reserved_bytes", reserved_json(device)},
       {"busy_percent",
        device.busy_percent ? json::value(*device.busy_percent) : json::value(nullptr)},
       {"age_seconds",
@@ -135,8 +146,6 @@ json::object device_json(const GpuDevice& device, const std::vector<CardMark>& m
   add_mark(card, mark == marks.end() ? CardMark{} : *mark);
   return card;
 }
-
-}  // namespace
 
 std::string status_json(const StatusReport& report, Instant now) {
   json::object root;

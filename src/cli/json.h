@@ -1,5 +1,6 @@
 #pragma once
 
+#include <boost/json/fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,9 @@
 
 namespace gpuward::cli {
 
+/// A card as `status` and `ps` tell it, with its mark in @p marks.
+boost::json::object device_json(const GpuDevice& device, const std::vector<CardMark>& marks,
+                                Instant now);
 /// The JSON contracts of docs/json.md, one line each with a line feed.
 std::string status_json(const StatusReport& report, Instant now);
 std::string stop_json(const std::vector<NamedReceipt>& receipts);

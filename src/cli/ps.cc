@@ -12,6 +12,7 @@
 #include "cli/engine.h"
 #include "cli/holder_look.h"
 #include "cli/incidents.h"
+#include "cli/json.h"
 #include "cli/terminal.h"
 #include "cli/warden_client.h"
 #include "control/phantom.h"
@@ -82,7 +83,10 @@ json::object card_json(const CardReport& card) {
 }
 
 void print_json(const HolderLook& look, const std::vector<Row>& rows,
-                const std::vector<std::string>& phantom_seen) {
+                const std::vector<std::string>& phantom_seen, const std::vector<CardMark>& marks) {
+  json::array gpus;
+  const Instant now = os::now();
+  for (const auto& device : look.gpu.devices) gpus.push_back(device_json(device, marks, now));
   json::array processes;
   for (const auto& row : rows) processes.push_back(process_json(row));
   json::object phantom;
@@ -94,7 +98,9 @@ void print_json(const HolderLook& look, const std::vector<Row>& rows,
   }
   json::array seen;
   for (const auto& line : phantom_seen) seen.emplace_back(line);
-  const json::object root = {{"processes", std::move(processes)},
+  const json::object root = {{"gpus", std::move(gpus)},
+                             {"restarts_blocked", or_null(restarts_blocked(look.gpu))},
+                             {"processes", std::move(processes)},
                              {"phantom_bytes", std::move(phantom)},
                              {"phantom_seen", std::move(seen)},
                              {"bytes", std::move(bytes)},
@@ -140,7 +146,7 @@ std::vector<std::string> explain_phantoms(const HolderLook& look) {
   return explain_phantom(facts);
 }
 
-void print_sum(const CardReport& card) {
+void print_sum(const CardReport& card, const GpuDevice& device) {
   if (!card.visible) return;
   std::string text;
   const auto add = [&](Bytes bytes, const char* of) {
@@ -152,7 +158,9 @@ void print_sum(const CardReport& card) {
   add(card.idle_holders, "of idle holders");
   add(card.strangers, "of strangers");
   add(card.unnamed, "of rows that name nobody here");
-  add(card.phantom, "of no row (phantom, with the driver's own)");
+  const bool told_apart = device.memory_reserved.count != 0;
+  add(card.phantom,
+      told_apart ? "of no row (phantom)" : "of no row (phantom, with the driver's own)");
   if (!text.empty()) std::printf("%s\n", text.c_str());
 }
 
@@ -226,7 +234,7 @@ void print_table(const HolderLook& look, const std::vector<Row>& rows,
   for (std::size_t at = 0; at < look.gpu.devices.size(); ++at) {
     const GpuDevice& device = look.gpu.devices[at];
     std::printf("%s%s\n", device_line(device).c_str(), mark_text(marks, device.uuid).c_str());
-    print_sum(look.cards[at]);
+    print_sum(look.cards[at], device);
   }
   const auto note = describe(look.gpu.sight, look.gpu.detail);
   if (!note.empty()) std::printf("%s\n", note.c_str());
@@ -255,10 +263,11 @@ int ps(bool as_json) {
   }
   ask_for_containers(rows);
   const auto phantom_seen = explain_phantoms(look);
+  const auto marks = look.marks ? *look.marks : kept_marks(home->cards());
   if (as_json)
-    print_json(look, rows, phantom_seen);
+    print_json(look, rows, phantom_seen, marks);
   else
-    print_table(look, rows, phantom_seen, kept_marks(home->cards()));
+    print_table(look, rows, phantom_seen, marks);
   return 0;
 }
 

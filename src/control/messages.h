@@ -365,7 +365,7 @@ void fields(A& a, CardMark& v) {
   a(1, v.uuid), a(2, v.index), a(3, v.name), a(4, v.cordoned), a(5, v.cordoned_by);
   a(6, v.cordoned_why), a(7, v.cordoned_unix_ms), a(8, v.drained), a(9, v.quarantined);
   a(10, v.rule), a(11, v.evidence), a(12, v.quarantined_unix_ms), a(13, v.boot), a(14, v.remedy);
-  a(15, v.lifted_ns), a(16, v.lifted_boot);
+  a(15, v.lifted_ns), a(16, v.lifted_boot), a(17, v.standing), a(18, v.standing_why);
 }
 template <class A>
 void fields(A& a, CardsOfService& v) {

@@ -193,9 +193,26 @@ std::optional<std::string> why_not_started(const CardBook& book, const std::stri
   return std::nullopt;
 }
 
+void add_standing(std::vector<CardMark>& marks, const GpuDevice& device,
+                  const CardStanding& standing) {
+  if (standing.consequence == CardConsequence::none) return;
+  auto at = std::ranges::find(marks, device.uuid, &CardMark::uuid);
+  if (at == marks.end()) {
+    at = marks.insert(marks.end(), CardMark{});
+    at->uuid = device.uuid;
+    at->index = device.index;
+    at->name = device.name;
+  }
+  at->standing = standing.consequence;
+  at->standing_why = standing.why;
+}
+
 std::string describe(const CardMark& mark) {
   std::string text;
-  if (mark.quarantined) text = "quarantined: " + mark.rule + " (" + mark.evidence + ")";
+  if (mark.quarantined)
+    text = "quarantined: " + mark.rule + " (" + mark.evidence + ")";
+  else if (mark.standing == CardConsequence::suspect)
+    text = "suspect: " + mark.standing_why;
   if (!mark.cordoned) return text;
   if (!text.empty()) text += "; ";
   text += mark.drained ? "drained" : "cordoned";

@@ -55,6 +55,10 @@ struct CardMark {
   /// When a person said last that the card is well: CLOCK_MONOTONIC of that boot. Empty: never.
   std::int64_t lifted_ns = 0;
   std::string lifted_boot;
+  /// What the kernel's log of the last day comes to, as long as nothing harder is done about it; in
+  /// reports, never kept.
+  CardConsequence standing = CardConsequence::none;
+  std::string standing_why;
 };
 
 /// Which cards a service held memory of when it ran last.
@@ -119,7 +123,12 @@ bool remember(CardBook& book, const std::string& service, std::uint64_t mark,
 std::optional<std::string> why_not_started(const CardBook& book, const std::string& service,
                                            std::uint64_t mark, bool obeys_rules);
 
-/// One sentence: "cordoned by uid 0: driver update"; empty for one that is free to be used.
+/// Adds what the kernel's log comes to for @p device to its mark in @p marks, made where there is
+/// none.
+void add_standing(std::vector<CardMark>& marks, const GpuDevice& device,
+                  const CardStanding& standing);
+/// "cordoned by uid 0: driver update", "suspect: Xid 200: ..."; empty for one that nothing speaks
+/// against.
 std::string describe(const CardMark& mark);
 
 /// A card as people name one.

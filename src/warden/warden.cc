@@ -259,6 +259,9 @@ void Warden::complete(StatusReport& report) const {
   report.kernel_log = kernel_log_.report();
   report.incidents = kernel_log_.incidents(report.gpu);
   report.cards = cards_.marks();
+  for (const auto& device : report.gpu.devices)
+    if (const auto address = kernel_log_.address_of(device, report.gpu))
+      add_standing(report.cards, device, kernel_log_.history().standing(*address));
   health_.complete(report);
   canaries_.complete(report);
 }

@@ -176,5 +176,25 @@ TEST(CardBook, TidyingKeepsWhatHadTrouble) {
   EXPECT_EQ(book.marks.size(), 1U);
 }
 
+TEST(CardMark, WhatTheLogComesToIsSaidOfACardThatIsUsedOn) {
+  GpuDevice device;
+  device.uuid = "GPU-a";
+  device.index = 3;
+  std::vector<CardMark> marks;
+  add_standing(marks, device, {});
+  EXPECT_TRUE(marks.empty());
+  CardStanding standing;
+  standing.consequence = CardConsequence::suspect;
+  standing.why = "Xid 200: look it up";
+  add_standing(marks, device, standing);
+  ASSERT_EQ(marks.size(), 1U);
+  EXPECT_EQ(marks[0].index, 3U);
+  EXPECT_EQ(describe(marks[0]), "suspect: Xid 200: look it up");
+  marks[0].cordoned = true;
+  add_standing(marks, device, standing);
+  ASSERT_EQ(marks.size(), 1U);
+  EXPECT_EQ(describe(marks[0]), "suspect: Xid 200: look it up; cordoned");
+}
+
 }  // namespace
 }  // namespace gpuward

@@ -56,6 +56,9 @@ def test_a_cordon_touches_nothing_that_runs_and_starts_nothing_there_again(gw):
     assert done.returncode == 0 and "cordoned" in done.stdout, done
     assert alive(main) and gw.service("xray")["verdict"] == "HEALTHY"
     assert card(gw)["cordoned"] and "driver update" in card(gw)["reason"] and not card(gw, 1)["cordoned"]
+    told = json.loads(gw("ps", "--json").stdout)["gpus"]
+    assert [(gpu["cordoned"], gpu["quarantined"]) for gpu in told] == [(True, False), (False, False)]
+    assert "driver update" in told[0]["reason"] and told[1]["reason"] is None
     assert "cordoned by uid" in gw("status").stdout and "driver update" in gw("ps").stdout
 
     restart = gw("restart", "xray")

@@ -105,6 +105,10 @@ def test_every_byte_has_a_name_with_and_without_a_warden(card):
     assert not alone["watched"] and [row["verdict"] for row in alone["processes"]] == ["STRANGER"]
     row = alone["processes"][0]
     assert row["pid"] == other.pid and row["user"] and row["idle_seconds"] is None and row["owner"] is None
+    gpu, = alone["gpus"]
+    held = alone["bytes"][gpu["uuid"]]["used"]
+    assert gpu["index"] == 0 and gpu["memory_used_bytes"] == held and not gpu["cordoned"]
+    assert gpu["memory_reserved_bytes"] > 0 and "reserved by the driver" in card("ps").stdout
     check_sums(alone)
     assert card("up").returncode == 0
     wait_for(lambda: len(ps(card)["processes"]) == 2 and ps(card)["watched"], why="the warden sees both")

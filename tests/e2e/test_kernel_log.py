@@ -291,3 +291,16 @@ def test_the_path_is_configured_and_holds_at_reload(machine):
     assert machine.status()["kernel_log"]["state"] == "read"
     machine.fault(13, machine.pid())
     assert machine.incident(13)["service"] == "app"
+
+
+def test_a_card_that_the_log_makes_suspect_is_shown_as_one_until_a_person_calls_it_well(up):
+    assert up.status()["gpus"][0]["standing"] == "none"
+    up.fault(200, up.pid())
+    up.incident(200, consequence="suspect")
+    for told in (up.status()["gpus"], json.loads(up("ps", "--json").stdout)["gpus"]):
+        assert told[0]["standing"] == "suspect" and "suspect: Xid 200" in told[0]["reason"], told
+        assert not told[0]["quarantined"], "it is used on"
+    for words in (["status"], ["ps"]):
+        assert "suspect: Xid 200" in up(*words).stdout, words
+    assert up("uncordon", "0").returncode == 0
+    assert up.status()["gpus"][0]["standing"] == "none"
