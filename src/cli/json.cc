@@ -31,7 +31,8 @@ json::object replica_json(const ReplicaReport& replica) {
       {"tree", std::move(tree)},
       {"gpu_memory_bytes",
        replica.gpu_memory ? json::value(replica.gpu_memory->count) : json::value(nullptr)},
-      {"endpoint", or_null(replica.endpoint)}};
+      {"endpoint", or_null(replica.endpoint)},
+      {"log_lost_bytes", replica.log_lost.count}};
 }
 
 json::object canary_json(const CanaryReport& canary) {

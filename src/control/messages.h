@@ -331,7 +331,7 @@ void fields(A& a, TreeProcess& v) {
 template <class A>
 void fields(A& a, ReplicaReport& v) {
   a(1, v.index), a(2, v.anchor), a(3, v.main), a(4, v.generation), a(5, v.tree), a(6, v.processes);
-  a(7, v.gpu_memory), a(8, v.endpoint);
+  a(7, v.gpu_memory), a(8, v.endpoint), a(51, v.log_lost);
 }
 template <class A>
 void fields(A& a, CanaryReport& v) {

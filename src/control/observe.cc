@@ -171,6 +171,7 @@ ReplicaReport report_replica(const AnchorView& view, const GpuSnapshot& gpu, boo
   ReplicaReport report;
   report.index = view.folder.replica;
   report.generation = view.state.generation;
+  report.log_lost = {view.state.lost_log_bytes};
   if (view.alive) report.anchor = view.state.anchor.pid;
   std::set<std::uint32_t> pids;
   if (auto members = brief ? members_of_group(view) : std::nullopt) {

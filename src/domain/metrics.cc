@@ -488,6 +488,12 @@ void put_services(const StatusReport& report, Exposition& out) {
     return replica.gpu_memory ? std::optional(static_cast<double>(replica.gpu_memory->count))
                               : std::nullopt;
   });
+  out.counter(
+      "gpuward_replica_log_lost_bytes_total",
+      "Of what it printed, at least so much is not in its log: disk full, or beyond log.rate.");
+  each_replica([](const ReplicaReport& replica) {
+    return std::optional(static_cast<double>(replica.log_lost.count));
+  });
 }
 
 }  // namespace

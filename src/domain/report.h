@@ -33,6 +33,7 @@ struct ReplicaReport {
   std::uint32_t processes = 0;      ///< a count; the tree may be cut
   std::optional<Bytes> gpu_memory;  ///< absent: cannot be seen
   std::string endpoint;             ///< "127.0.0.1:41234"; empty: none known
+  Bytes log_lost;                   ///< of what it printed, at least so much is not in its log
 };
 
 struct ServiceReport {

@@ -93,6 +93,7 @@ StatusReport full_report() {
   replica.generation = 3;
   replica.processes = 6;
   replica.gpu_memory = 6_GiB;
+  replica.log_lost = {4096};
   replica.tree = {{Pid{8}, Pid{7}, 0, "python secret-patient-name.py"}};
   service.replicas.push_back(replica);
   report.services.push_back(service);
@@ -137,6 +138,8 @@ TEST(Metrics, NumbersHaveTheUnitsOfTheirNames) {
   EXPECT_TRUE(has_line(text, "gpuward_service_restarts_total{service=\"xray\"} 2"));
   EXPECT_TRUE(has_line(
       text, "gpuward_replica_gpu_memory_bytes{service=\"xray\",replica=\"0\"} 6442450944"));
+  EXPECT_TRUE(
+      has_line(text, "gpuward_replica_log_lost_bytes_total{service=\"xray\",replica=\"0\"} 4096"));
   EXPECT_TRUE(has_line(text, "gpuward_warden_up 1"));
   EXPECT_TRUE(has_line(text, "gpuward_anchors 1"));
 }

@@ -252,3 +252,18 @@ def test_a_warden_that_hangs_is_told_as_none(gw, served):
     finally:
         os.kill(warden, signal.SIGCONT)
     assert done.returncode == 0 and samples(done.stdout)["gpuward_warden_up"] == 0
+
+
+def test_what_is_missing_in_a_log_is_counted(gw):
+    gw.configure("""
+[service.loud]
+command = ["sh", "-c", "seq 1 20000; sleep 1000"]
+log = { rate = "1KiB/s" }
+""")
+    assert gw("up").returncode == 0
+
+    def lost():
+        return samples(gw("metrics").stdout).get('gpuward_replica_log_lost_bytes_total{service="loud",replica="0"}', 0)
+
+    wait_for(lambda: lost() > 0, 60, "what is beyond the rate is counted")
+    assert gw.service("loud")["replicas"][0]["log_lost_bytes"] > 0
