@@ -61,7 +61,7 @@ struct Options {
 
 CLI::Validator service_name() {
   return {[](const std::string& name) {
-            return is_service_name(name)
+            return is_known_name(name)
                        ? std::string()
                        : "'" + printable(name) + "' cannot be the name of a service";
           },

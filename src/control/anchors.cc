@@ -23,7 +23,7 @@ constexpr auto kLaunchWithin = std::chrono::seconds(10);
 
 std::optional<AnchorFolder> parse_folder(const Home& home, std::string_view name) {
   const auto dot = name.rfind('.');
-  if (dot == std::string_view::npos || !is_service_name(name.substr(0, dot))) return std::nullopt;
+  if (dot == std::string_view::npos || !is_known_name(name.substr(0, dot))) return std::nullopt;
   std::uint32_t replica = 0;
   const auto digits = name.substr(dot + 1);
   if (digits.size() > 1 && digits.front() == '0') return std::nullopt;

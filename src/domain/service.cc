@@ -35,6 +35,10 @@ bool is_service_name(std::string_view name) {
   });
 }
 
+bool is_known_name(std::string_view name) {
+  return is_service_name(name.starts_with('@') ? name.substr(1) : name);
+}
+
 void set_variable(std::vector<EnvVar>& list, EnvVar variable) {
   const auto found = std::ranges::find(list, variable.name, &EnvVar::name);
   if (found == list.end())

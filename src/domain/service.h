@@ -204,5 +204,7 @@ bool wants_port(const ServiceModel& service);
 
 /// A name that may become a folder, a cgroup and a table cell: [A-Za-z0-9_-]{1,64}, no leading '-'.
 bool is_service_name(std::string_view name);
+/// The same, or '@' and such a name: a service of gpuward's own, which no file may define.
+bool is_known_name(std::string_view name);
 
 }  // namespace gpuward

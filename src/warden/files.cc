@@ -5,10 +5,26 @@
 #include <span>
 #include <sstream>
 
+#include "domain/host.h"
 #include "os/fd.h"
+#include "os/spawn.h"
 #include "warden/warden.h"
 
 namespace gpuward::warden {
+namespace {
+
+// What gpuward holds under anchors of its own, led like any other service.
+void add_own_services(config::Parsed& parsed) {
+  if (parsed.host.metrics.empty()) return;
+  const auto program = os::sibling_program("gpuward");
+  if (program)
+    parsed.services.push_back(metrics_service(*program, parsed.host.metrics));
+  else
+    std::fprintf(stderr, "gpuwardd: %s is not started: %s\n", std::string(kMetricsService).c_str(),
+                 program.error().message().c_str());
+}
+
+}  // namespace
 
 // `up -c` holds until `down`: a warden that is started again after a crash leads the same services.
 std::vector<std::string> Warden::chosen_files(const std::vector<std::string>& files) const {
@@ -35,10 +51,13 @@ void Warden::remember_files() const {
 config::Parsed Warden::read_files() const {
   const std::vector<std::filesystem::path> paths(files_.begin(), files_.end());
   std::error_code ignored;
-  if (!paths.empty()) return config::load_files(paths);
-  // Nothing configured: what `run` started is adopted.
-  return std::filesystem::exists(home_.etc, ignored) ? config::load_folder(home_.etc)
-                                                     : config::Parsed{};
+  config::Parsed parsed;  // Nothing configured: what `run` started is adopted.
+  if (!paths.empty())
+    parsed = config::load_files(paths);
+  else if (std::filesystem::exists(home_.etc, ignored))
+    parsed = config::load_folder(home_.etc);
+  add_own_services(parsed);
+  return parsed;
 }
 
 void Warden::choose_autostart(const std::vector<ServiceModel>& services) {

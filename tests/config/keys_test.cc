@@ -112,6 +112,26 @@ TEST(Host, TheKernelsLogIsWhereTheFileSays) {
   EXPECT_EQ(parsed.host.kernel_log, "/var/log/kern.log");
 }
 
+TEST(Host, MetricsAreServedOnThisMachineOnly) {
+  EXPECT_EQ(parse_text("").host.metrics, "");
+  EXPECT_EQ(parse_text("[host]\nmetrics = false\n").host.metrics, "");
+  for (const auto* where : {"127.0.0.1:9477", "[::1]:9477", "unix:/run/metrics.sock"}) {
+    const auto parsed = parse_text("[host]\nmetrics = \"" + std::string(where) + "\"\n");
+    EXPECT_TRUE(parsed.problems.empty()) << where;
+    EXPECT_EQ(parsed.host.metrics, where);
+  }
+  for (const auto* wrong : {"\"0.0.0.0:9477\"", "\"[::]:9477\"", "\"10.0.0.1:9477\"", "\"9477\"",
+                            "\"127.0.0.1\"", "\"127.0.0.1:0\"", "\"127.0.0.1:{port}\"",
+                            "\"127.example.org:9477\"", "\"unix:x\"", "true", "9477"}) {
+    const auto parsed = parse_text("[host]\nmetrics = " + std::string(wrong) + "\n");
+    EXPECT_EQ(parsed.problems.size(), 1U) << wrong;
+    EXPECT_EQ(parsed.host.metrics, "") << wrong;
+  }
+  EXPECT_EQ(heads(parse_text("[host]\nmetrics = \"0.0.0.0:9477\"\n").problems),
+            (Lines{"2:11: 'host.metrics' is no place on this machine: '0.0.0.0:9477', expected "
+                   "\"127.0.0.1:9477\", \"[::1]:9477\", \"unix:/PATH\" or false"}));
+}
+
 TEST(Host, MistakesAreTold) {
   EXPECT_EQ(heads(parse_text("[host]\nkernel_log = \"kern.log\"\nkernel_lok = 1\n").problems),
             (Lines{"2:14: 'host.kernel_log' is no path: 'kern.log', expected true, false, or the "

@@ -254,6 +254,49 @@ def test_a_warden_that_hangs_is_told_as_none(gw, served):
     assert done.returncode == 0 and samples(done.stdout)["gpuward_warden_up"] == 0
 
 
+def curl(*words):
+    return subprocess.run(["curl", "-sS", *words], capture_output=True, text=True, timeout=20)
+
+
+def test_up_holds_them_under_an_anchor_of_their_own(gw):
+    port = free_port()
+    gw.configure(CONFIG + f'[host]\nmetrics = "127.0.0.1:{port}"\n')
+    up = gw("up")
+    assert up.returncode == 0 and "@metrics: ready" in up.stdout, up
+    done = curl(f"http://127.0.0.1:{port}/metrics")
+    assert done.returncode == 0, done
+    check(done.stdout)
+    found = samples(done.stdout)
+    assert found["gpuward_warden_up"] == 1 and found["gpuward_anchors"] == 2
+    assert found['gpuward_service_verdict{service="@metrics",verdict="HEALTHY"}'] == 1
+    first = gw.service("@metrics")["replicas"][0]
+    os.kill(first["main_pid"], signal.SIGKILL)
+    wait_for(lambda: gw.service("@metrics")["verdict"] == "HEALTHY"
+             and gw.service("@metrics")["replicas"][0]["generation"] == 2, 60, "its anchor starts it again")
+    os.kill(gw.status()["warden"]["pid"], signal.SIGKILL)
+    wait_for(lambda: gw.status()["warden"] is None, why="the warden has gone")
+    wait_for(lambda: samples(curl(f"http://127.0.0.1:{port}/metrics").stdout).get("gpuward_warden_up") == 0, 60,
+             "they are served on without it")
+    assert gw("up").returncode == 0
+    assert gw.service("@metrics")["replicas"][0]["generation"] == 2, "taken over, not started"
+    assert gw("stop", "@metrics").returncode == 0
+    assert curl(f"http://127.0.0.1:{port}/metrics").returncode == 7
+
+
+def test_a_socket_of_theirs_comes_and_goes_with_the_file(gw):
+    path = gw.home / "m.sock"
+    gw.configure(CONFIG)
+    assert gw("up").returncode == 0
+    assert [s["name"] for s in gw.status()["services"]] == ["web"], "off unless asked for"
+    gw.configure(CONFIG + f'[host]\nmetrics = "unix:{path}"\n')
+    assert gw("reload").returncode == 0
+    wait_for(path.exists, 60, "it listens")
+    assert curl("--unix-socket", str(path), "http://x/metrics").stdout.count("gpuward_warden_up 1\n") == 1
+    gw.configure('[service."@metrics"]\ncommand = ["true"]\n')
+    check_names = gw("check")
+    assert check_names.returncode == 1 and "bad service name '@metrics'" in check_names.stderr
+
+
 def test_what_is_missing_in_a_log_is_counted(gw):
     gw.configure("""
 [service.loud]
