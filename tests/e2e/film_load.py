@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+import time
 
 from gpuward import ROOT, wait_for
 
@@ -30,7 +31,18 @@ class Load:
     def __enter__(self):
         self.thread.start()
         wait_for(lambda: 200 in self.answers, why="a film was reported on")
+        self.wait_for_a_look()
         return self
+
+    def wait_for_a_look(self):
+        """Whoever began in the very tick of a look is known for certain from the next on."""
+        began = time.monotonic()
+
+        def is_later():
+            asked = time.monotonic()
+            return self.ward.status()["gpus"][0]["age_seconds"] < asked - began
+
+        wait_for(is_later, why="the cards are looked at again")
 
     def __exit__(self, *_):
         self.over.set()
