@@ -25,6 +25,11 @@ CUresult lost_code() {
   return sticky != 0 ? static_cast<CUresult>(sticky) : kContextIsDestroyed;
 }
 
+// Also while its row is still listed (fault lost-context --keep-row).
+bool is_dead(const ContextValue& context) {
+  return (context.flags & kLost) != 0 || process_session().own_slot().sticky.load() != 0;
+}
+
 Forecast forecast(const Context& context, std::uint64_t marker) {
   Session& session = process_session();
   return session.look(context.device, [&](DeviceValue& device) -> Forecast {
@@ -32,7 +37,7 @@ Forecast forecast(const Context& context, std::uint64_t marker) {
     const std::uint64_t now = device.now;
     if (index == device.context_count) return {kContextIsDestroyed, now, now, false, false};
     const ContextValue& own = device.contexts[index];
-    if ((own.flags & kLost) != 0) return {lost_code(), now, now, false, false};
+    if (is_dead(own)) return {lost_code(), now, now, false, false};
     if (own.executed_ns >= marker) return {kSuccess, now, now, true, false};
     const bool shared = competitors(device, index) > 0;
     const std::uint64_t horizon = now + (shared ? kSharing : kAlone);
@@ -67,7 +72,7 @@ CUresult submit(Context& context, std::uint64_t ns, std::uint64_t& marker) {
     const auto index = find_context(device, session.slot(), session.generation(), context.id);
     if (index == device.context_count) return kContextIsDestroyed;
     ContextValue& own = device.contexts[index];
-    if ((own.flags & kLost) != 0) return lost_code();
+    if (is_dead(own)) return lost_code();
     own.submitted_ns += ns;
     marker = own.submitted_ns;
     now = device.now;
@@ -94,7 +99,7 @@ CUresult query(Context& context, std::uint64_t marker) {
     const auto index = find_context(device, session.slot(), session.generation(), context.id);
     if (index == device.context_count) return kContextIsDestroyed;
     const ContextValue& own = device.contexts[index];
-    if ((own.flags & kLost) != 0) return lost_code();
+    if (is_dead(own)) return lost_code();
     return own.executed_ns >= marker ? kSuccess : kNotReady;
   });
 }

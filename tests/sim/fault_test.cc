@@ -33,14 +33,19 @@ TEST(Fault, ALostContextAnswersItsCodeAndHasNoRow) {
   EXPECT_EQ(code_of(*victim, "sync"), 700U) << "a lost context does not come back";
 }
 
-TEST(Fault, ALostContextEndsAWaitAtOnce) {
-  World world({"--memory", "8GiB"});
-  auto victim = holder(world, "0");
-  ASSERT_EQ(code_of(*victim, "launch 60000000000"), 0U);
-  victim->tell("sync");
-  EXPECT_EQ(victim->line(milliseconds(100)), "") << "a minute of work";
-  ASSERT_EQ(world.gpusim({"fault", "lost-context", "--pid", std::to_string(victim->pid())}), 0);
-  EXPECT_EQ(number_after(victim->line(milliseconds(2000)), "code"), 719U);
+TEST(Fault, ALostContextEndsAWaitAtOnceAlsoWhereItsRowStays) {
+  for (const bool keeps_row : {false, true}) {
+    World world({"--memory", "8GiB"});
+    auto victim = holder(world, "0");
+    ASSERT_EQ(code_of(*victim, "launch 60000000000"), 0U);
+    victim->tell("sync");
+    EXPECT_EQ(victim->line(milliseconds(100)), "") << "a minute of work";
+    const std::string pid = std::to_string(victim->pid());
+    ASSERT_EQ(keeps_row ? world.gpusim({"fault", "lost-context", "--pid", pid, "--keep-row"})
+                        : world.gpusim({"fault", "lost-context", "--pid", pid}),
+              0);
+    EXPECT_EQ(number_after(victim->line(milliseconds(2000)), "code"), 719U) << keeps_row;
+  }
 }
 
 TEST(Fault, OutOfMemoryComesByItselfAndOnDemand) {
