@@ -35,7 +35,9 @@ def test_the_warden_proves_that_memory_is_back(card):
     card.configure(XRAY)
     assert card("up").returncode == 0
     wait_for(lambda: held(card), why="the warden has seen the card")
-    rows = json.loads(card("ps", "--json").stdout)
+    # Who began in the tick of the first look is known from the next on.
+    rows = wait_for(lambda: (now := json.loads(card("ps", "--json").stdout)) and
+                    all(row["owner"] for row in now["processes"]) and now, why="whose they are is known")
     assert [row["owner"]["service"] for row in rows["processes"]] == ["xray"] and rows["visible"]
     stop = card("stop", "--json", "xray")
     assert stop.returncode == 0, stop.stderr

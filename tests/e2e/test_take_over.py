@@ -200,7 +200,7 @@ def again(*_):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         name = b"systemd" if os.fork() else b"below"
         ctypes.CDLL(None).prctl(15, name, 0, 0, 0)
-        os.write(1, b"%s %d\n" % (name, os.getpid()))  # in one piece: the other one writes, too
+        os.write(1, b"%s %d\\n" % (name, os.getpid()))  # in one piece: the other one writes, too
         while True: time.sleep(1000)
     ctypes.CDLL(None).prctl(15, b"main", 0, 0, 0)
 signal.signal(signal.SIGTERM, again)
