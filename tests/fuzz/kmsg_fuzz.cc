@@ -31,7 +31,9 @@ void read_line(std::string_view text, XidHistory& history, Instant at) {
     facts.at = at;
     if (xid->pid && *xid->pid % 2 == 0) facts.service = "s";
     const auto& incident = history.add(*xid, facts);
-    if (incident.judged.action == XidAction::restart_service && facts.service.empty()) std::abort();
+    // A line without a pid may be another telling of an incident whose process is known.
+    if (incident.judged.action == XidAction::restart_service && incident.service.empty())
+      std::abort();
   } else if (const auto* words = std::get_if<OffBusLine>(&line)) {
     (void)history.add_off_bus(words->card, at);
   }
