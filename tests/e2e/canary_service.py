@@ -2,10 +2,11 @@
 second question was open beside the first. usage: canary_service.py PORT FOLDER"""
 
 import os
+import select
+import signal
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 PORT, FOLDER = int(sys.argv[1]), Path(sys.argv[2])
@@ -46,6 +47,11 @@ def read_request(client):
     return head, body
 
 
+def leaves_within(client, seconds):
+    """Its request was read to the end: what can still come is its close."""
+    return bool(select.select([client], [], [], seconds)[0])
+
+
 def answer(client, head, body, job):
     how = mode()
     if how == "right":
@@ -77,12 +83,12 @@ def answer(client, head, body, job):
     elif how == "drip":
         for byte in whole(200, b" " * 3600):
             client.sendall(bytes([byte]))
-            time.sleep(0.05)
-            if mode() != "drip":
+            if leaves_within(client, 0.05) or mode() != "drip":
                 return
     elif how == "silent":
         while mode() == "silent":
-            time.sleep(0.02)
+            if leaves_within(client, 0.05):
+                return
         client.sendall(whole(200, RIGHT % job))
 
 
@@ -113,20 +119,14 @@ def serve(client):
             pass
 
 
-def accept():
-    while True:
-        try:
-            client = listener.accept()[0]
-        except OSError:
-            return
-        threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-
-threading.Thread(target=accept, daemon=True).start()
 print("listening", flush=True)
+listener.settimeout(0.05)  # then it looks whether it is to listen no more
 while mode() != "deaf":
-    time.sleep(0.05)
-listener.shutdown(socket.SHUT_RDWR)
+    try:
+        client = listener.accept()[0]
+    except TimeoutError:
+        continue
+    threading.Thread(target=serve, args=(client,), daemon=True).start()
 listener.close()
 while True:
-    time.sleep(60)
+    signal.pause()
