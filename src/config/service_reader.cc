@@ -13,6 +13,7 @@
 #include "config/heal_reader.h"
 #include "config/keys.h"
 #include "config/log_reader.h"
+#include "config/placeholder.h"
 #include "config/readiness.h"
 #include "config/reap_reader.h"
 #include "config/rights_reader.h"
@@ -35,29 +36,6 @@ constexpr Range kWaitOrZero{0ms, 24h, "0s to 24h"};
 constexpr Range kPause{0ms, 24h, "0s to 24h"};
 constexpr Range kLiveEvery{100ms, 24h, "100ms to 24h"};
 constexpr Range kReset{1ms, 30 * 24h, "1ms to 30d"};
-
-// Words in braces as {name}: not ${name}, which is a shell's, and not {{name}}, a template's.
-struct Placeholder {
-  std::string_view text;
-  bool after_dollar;
-};
-std::vector<Placeholder> placeholders(std::string_view text) {
-  const auto is_word = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-  };
-  std::vector<Placeholder> found;
-  for (std::size_t open = text.find('{'); open != std::string_view::npos;
-       open = text.find('{', open + 1)) {
-    std::size_t end = open + 1;
-    while (end < text.size() && is_word(text[end])) ++end;
-    if (end == open + 1 || end == text.size() || text[end] != '}') continue;
-    const char before = open > 0 ? text[open - 1] : ' ';
-    const bool count = text[open + 1] >= '0' && text[open + 1] <= '9';  // a{3} in a pattern
-    if (before == '{' || count) continue;
-    found.push_back({text.substr(open, end + 1 - open), before == '$'});
-  }
-  return found;
-}
 
 class ServiceReader : private TableReader {
  public:
