@@ -47,6 +47,7 @@ struct QueueSettings {
     std::uint32_t most_jobs = 200;
     Bytes most_bytes = 4_GiB;
     std::chrono::milliseconds deadline{};  ///< of jobs that bring none; also the scale of fairness
+    friend bool operator==(const Class&, const Class&) = default;
   };
   std::array<Class, kJobClasses> classes{{
       {.deadline = std::chrono::seconds(30)},
@@ -57,6 +58,8 @@ struct QueueSettings {
   std::uint32_t most_per_caller = 100;  ///< jobs that wait, over all classes; 0: as many as fit
   /// A caller's next job stands behind its last one by the class's deadline divided by this.
   std::uint32_t fair_share = 16;
+
+  friend bool operator==(const QueueSettings&, const QueueSettings&) = default;
 };
 
 /// What the queue must know of the replicas to tell how long it takes.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/frames.h"
+#include "control/gateway_messages.h"
 #include "control/messages.h"
 #include "domain/gpu_readings.h"
 
@@ -92,7 +93,8 @@ T filled() {
 template <class T>
 class EveryMessage : public testing::Test {};
 using Messages = testing::Types<AnchorRecord, LaunchOrder, StateNews, AnchorRequest, JournalEntry,
-                                WardenRequest, WardenAnswer, SnapshotNews, CardBook, HealBook>;
+                                WardenRequest, WardenAnswer, SnapshotNews, CardBook, HealBook,
+                                DoorPlan, GatewayRequest, GatewayAnswer>;
 TYPED_TEST_SUITE(EveryMessage, Messages);
 
 // The encoding is canonical, so equal bytes are equal values of all fields; that the fields really

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/channel.h"
+#include "control/gateway_messages.h"
 #include "control/messages.h"
 
 namespace {
@@ -66,6 +67,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check<SnapshotNews>(fields);
   check<CardBook>(fields);
   check<HealBook>(fields);
+  check<DoorPlan>(fields);
+  check<GatewayRequest>(fields);
+  check<GatewayAnswer>(fields);
   check_frames(bytes);
   return 0;
 }
