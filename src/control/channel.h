@@ -33,6 +33,8 @@ class FrameBuffer {
   /// The next whole body, valid until the next call of anything here; nullopt: more bytes are
   /// needed. Errc::bad_message when a frame announces more than the limit.
   Result<std::optional<wire::Body>> next();
+  /// More has come than whole frames.
+  bool holds_a_piece() const { return filled_ > taken_; }
   void clear() { filled_ = taken_ = 0; }
 
  private:

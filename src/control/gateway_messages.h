@@ -75,7 +75,7 @@ void fields(A& a, QueueSettings& v) {
 }
 template <class A>
 void fields(A& a, ClassRoute& v) {
-  a(1, v.prefix), a(2, v.job_class);
+  a(1, v.prefix), a(2, v.job_class), a(3, v.pass);
 }
 template <class A>
 void fields(A& a, DoorModel& v) {

@@ -36,10 +36,11 @@ enum class OnClientGone : std::uint8_t {
 std::optional<OnClientGone> on_client_gone_named(std::string_view word);
 std::string_view name(OnClientGone what);
 
-/// Jobs whose path begins with `prefix` are of this class; of several the longest counts.
+/// Requests whose path begins with `prefix` are jobs of this class; of several the longest counts.
 struct ClassRoute {
   std::string prefix;
   JobClass job_class = JobClass::interactive;
+  bool pass = false;  ///< they are no jobs: passed on at once (health, files, streams of news)
   friend bool operator==(const ClassRoute&, const ClassRoute&) = default;
 };
 inline constexpr std::size_t kMostClassRoutes = 64;
@@ -89,12 +90,12 @@ struct JobReport {
   std::uint64_t id = 0;
   JobClass job_class = JobClass::interactive;
   bool waiting = false;
-  bool client_gone = false;                      ///< it runs to its end at the replica
-  std::chrono::milliseconds age{};               ///< since it came
-  std::optional<std::chrono::milliseconds> eta;  ///< until it starts; absent: it runs, or unknown
-  std::uint32_t rank = 0;                        ///< 1 is next; 0: it runs
-  std::optional<std::uint32_t> replica;          ///< where it runs
-  Bytes size{};                                  ///< of its upload
+  bool client_gone = false;                        ///< it runs to its end at the replica
+  std::chrono::milliseconds age{};                 ///< since it came
+  std::optional<std::chrono::milliseconds> eta{};  ///< until it starts; absent: it runs, or unknown
+  std::uint32_t rank = 0;                          ///< 1 is next; 0: it runs
+  std::optional<std::uint32_t> replica{};          ///< where it runs
+  Bytes size{};                                    ///< of its upload
 };
 
 /// How the door of one service does.
@@ -119,7 +120,7 @@ struct DoorReport {
     Bytes gpu_reserved{};
     Bytes host_reserved{};
   };
-  std::vector<Replica> replicas;
+  std::vector<Replica> replicas{};
 };
 
 }  // namespace gpuward

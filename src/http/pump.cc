@@ -73,6 +73,10 @@ bool Pump::follow() {
 }
 
 Pump::Step Pump::send_some(const os::Fd& to) {
+  if (discards_) {
+    note_sent(head_.size() - head_sent_ + passable_ - begin_);
+    return Step::went_on;
+  }
   iovec parts[2] = {{head_.data() + head_sent_, head_.size() - head_sent_},
                     {buffer_.data() + begin_, passable_ - begin_}};
   msghdr message{};
@@ -83,12 +87,15 @@ Pump::Step Pump::send_some(const os::Fd& to) {
     if (errno == EINTR) return Step::went_on;
     return errno == EAGAIN ? Step::blocked : Step::lost;
   }
-  const auto sent = static_cast<std::size_t>(count);
+  note_sent(static_cast<std::size_t>(count));
+  return Step::went_on;
+}
+
+void Pump::note_sent(std::size_t sent) {
   const auto of_head = std::min(sent, head_.size() - head_sent_);
   head_sent_ += of_head;
   begin_ += sent - of_head;
   sent_ += sent;
-  return Step::went_on;
 }
 
 void Pump::drop_what_was_sent() {

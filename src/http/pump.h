@@ -35,7 +35,10 @@ class Pump {
   /// Never waits. The last four states are final.
   State run(const os::Fd& from, const os::Fd& to);
 
-  /// Bytes of head and body that were sent.
+  /// From now on nothing is sent: what comes is followed to its end and thrown away.
+  void discard() { discards_ = true; }
+
+  /// Bytes of head and body that were sent, or thrown away.
   std::uint64_t sent() const { return sent_; }
   /// Once done: bytes that belong to the next message. Valid while this is.
   std::string_view rest() const { return aside_; }
@@ -51,6 +54,7 @@ class Pump {
   void put_aside();
   bool something_to_send() const { return head_sent_ < head_.size() || begin_ < passable_; }
   Step send_some(const os::Fd& to);
+  void note_sent(std::size_t sent);
   Step read_some(const os::Fd& from);
   /// Finds how much of what was read may be passed on. False: malformed.
   bool follow();
@@ -70,6 +74,7 @@ class Pump {
   std::size_t passable_ = 0;
   std::size_t end_ = 0;
   std::uint64_t sent_ = 0;
+  bool discards_ = false;
   Refusal refusal_;
 };
 

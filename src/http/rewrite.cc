@@ -51,11 +51,12 @@ constexpr std::string_view kToWebsocket = "Connection: Upgrade\r\nUpgrade: webso
 
 }  // namespace
 
-void write_request(const RequestHead& request, std::span<const Field> set, std::string& out) {
+void write_request(const RequestHead& request, std::span<const Field> set, std::string& out,
+                   std::span<const std::string_view> left_out) {
   out.append(request.method).append(" ").append(request.target).append(" HTTP/1.");
   append_number(request.minor, out);
   out.append("\r\n");
-  append_fields(request.fields, {}, set, out);
+  append_fields(request.fields, left_out, set, out);
   if (request.websocket) out.append(kToWebsocket);
   out.append("\r\n");
 }

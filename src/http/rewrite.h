@@ -2,6 +2,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "http/head.h"
 
@@ -14,8 +15,9 @@ namespace gpuward::http {
 // the gateway says of a client, the client cannot say.
 
 /// Appends the request to @p out. It goes upstream in the client's version, so that a HTTP/1.0
-/// client is never answered in chunks.
-void write_request(const RequestHead& request, std::span<const Field> set, std::string& out);
+/// client is never answered in chunks. Fields that @p left_out names are not passed on.
+void write_request(const RequestHead& request, std::span<const Field> set, std::string& out,
+                   std::span<const std::string_view> left_out = {});
 
 /// Whether the client's connection is kept after the answer.
 enum class Persistence {
