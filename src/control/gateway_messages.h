@@ -81,7 +81,7 @@ template <class A>
 void fields(A& a, DoorModel& v) {
   a(1, v.protocol), a(2, v.listen), a(3, v.queue), a(4, v.routes), a(5, v.usual);
   a(6, v.on_client_gone), a(7, v.half_close), a(8, v.lost_after), a(9, v.job_limit);
-  a(10, v.largest_body);
+  a(10, v.largest_body), a(11, v.patience);
 }
 template <class A>
 void fields(A& a, DoorReplica& v) {

@@ -59,6 +59,9 @@ struct DoorModel {
   std::chrono::milliseconds lost_after{30'000};
   /// A job that takes longer at a replica has failed; absent: no limit.
   std::optional<std::chrono::milliseconds> job_limit;
+  /// Whoever is waited for, a client that sends or one that takes, moves at least 1 KiB a second
+  /// over such a time; a head has to come whole within it.
+  std::chrono::milliseconds patience{30'000};
   /// Of one upload.
   Bytes largest_body = 4_GiB;
 

@@ -7,15 +7,13 @@
 namespace gpuward::gateway {
 namespace {
 
-/// From the first byte of a head to its end, and for the first byte of the first request.
-constexpr Duration kHeadWithin = std::chrono::seconds(30);
 /// Longer than browsers and proxies wait, so that it is mostly they who close (nginx: 75 s).
 constexpr Duration kIdle = std::chrono::seconds(90);
 constexpr Duration kAnswerWithin = std::chrono::seconds(30);
 constexpr Duration kLinger = std::chrono::seconds(2);
 constexpr std::uint64_t kMostDiscarded = 1 << 20;
-/// Who is waited for and moves less than this in such a time is too slow: 1 KiB a second.
-constexpr std::uint64_t kLeastMoved = 30 << 10;
+/// Of who is waited for, in a second.
+constexpr double kLeastMoved = 1 << 10;
 
 }  // namespace
 
@@ -26,7 +24,7 @@ Result<void> Client::begin() {
   auto watch = shared().loop.watch(socket_, *this);
   if (!watch) return fail(std::move(watch).error());
   watch_ = std::move(*watch);
-  expect_within(kHeadWithin);
+  expect_within(patience());
   return {};
 }
 
@@ -70,7 +68,7 @@ void Client::on_deadline() {
       return answer(
           {.status = 408, .reason = "slow_head", .message = "The request came too slowly."}, false);
     case Phase::body:
-      if (!too_slow(received_)) return expect_within(kPatience);
+      if (!too_slow(received_)) return expect_within(patience());
       return answer(
           {.status = 408, .reason = "slow_body", .message = "The upload came too slowly."}, false);
     case Phase::exchange:
@@ -89,7 +87,8 @@ void Client::expect_within(Duration limit) {
 }
 
 bool Client::too_slow(std::uint64_t moved) {
-  const bool slow = moved - moved_before_ < kLeastMoved;
+  const double least = kLeastMoved * std::chrono::duration<double>(patience()).count();
+  const bool slow = static_cast<double>(moved - moved_before_) < least;
   moved_before_ = moved;
   return slow;
 }

@@ -51,9 +51,6 @@ class Client final : public http::Handler, public UpstreamUser, public JobOwner 
   bool client_is_gone() const override { return !socket_; }
 
  private:
-  /// Whoever is waited for has to move something in such a time.
-  static constexpr Duration kPatience = std::chrono::seconds(30);
-
   enum class Phase : std::uint8_t { head, body, waiting, exchange, answering, lingering, gone };
   /// Of the request that is under way.
   struct Request {
@@ -86,6 +83,7 @@ class Client final : public http::Handler, public UpstreamUser, public JobOwner 
   void cut();
   bool has_left() const { return peer_closed_ && !request_.half_close; }
   void expect_within(Duration limit);
+  Duration patience() const { return service_.model().patience; }
   bool too_slow(std::uint64_t moved);
   void exchange_deadline();
   // client_request.cc: until the request is whole

@@ -40,7 +40,8 @@ void Client::begin_exchange(Replica& replica) {
                     .request_id = request_.shown_id()};
   if (streams) bytes_ = {};
   exchange_.emplace(shared().buffers, std::move(*upstream), std::move(outgoing));
-  expect_within(kConnectWithin);
+  const auto limit = service_.model().job_limit;
+  expect_within(job_ && limit ? std::min<Duration>(*limit, kConnectWithin) : kConnectWithin);
   advance();
 }
 
@@ -174,11 +175,11 @@ void Client::exchange_deadline() {
                    .message = "The service did not answer within " + to_string(*limit) + "."},
                   true);
   }
-  if (exchange_->waits_for_client() && too_slow(exchange_->moved()) && took >= kPatience) {
+  if (exchange_->waits_for_client() && too_slow(exchange_->moved()) && took >= patience()) {
     finish_job(JobEnd::cancelled);
     return cut();
   }
-  Duration next = kPatience;
+  Duration next = patience();
   if (job_ && limit) next = std::clamp<Duration>(*limit - took, std::chrono::milliseconds(1), next);
   expect_within(next);
 }

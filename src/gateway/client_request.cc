@@ -13,7 +13,6 @@
 namespace gpuward::gateway {
 namespace {
 
-constexpr Duration kHeadWithin = std::chrono::seconds(30);
 constexpr std::uint64_t kKeptInOneTurn = 256 << 10;
 constexpr std::size_t kLongestClientId = 64;
 
@@ -93,7 +92,7 @@ void Client::read_head() {
     if (unread_ && errno != EAGAIN) return end();
     unread_ = false;
     bytes_.assign(buffer.data(), have);
-    if (!began && have > 0) expect_within(kHeadWithin);
+    if (!began && have > 0) expect_within(patience());
     return;
   }
 }
@@ -139,7 +138,7 @@ void Client::take_head(const http::RequestHead& head, std::string_view rest) {
   body_.emplace(shared().body_memory, shared().spill_folder);
   phase_ = Phase::body;
   received_ = moved_before_ = 0;
-  expect_within(kPatience);
+  expect_within(patience());
   receive_body();
 }
 

@@ -23,6 +23,7 @@ const char kHelp[] =
     "  --on-client-gone W     of a job that runs: auto, close or drain (default auto)\n"
     "  --half-close           a client that closes its sending side is still there\n"
     "  --client-lost-after T  without an answer from its network (default 30s)\n"
+    "  --patience T           for a client that is waited for (default 30s)\n"
     "  --job-limit T          for one job at a replica (default none)\n"
     "  --largest-body SIZE    of an upload (default 4GiB)\n"
     "--spill FOLDER  where uploads wait, encrypted (default: TMPDIR, else /tmp)\n"
@@ -79,6 +80,8 @@ Problem read_model(std::string_view option, std::string_view value, DoorModel& m
     model.on_client_gone = *what;
   } else if (option == "--client-lost-after") {
     return read_duration(option, value, model.lost_after);
+  } else if (option == "--patience") {
+    return read_duration(option, value, model.patience);
   } else if (option == "--job-limit") {
     return read_duration(option, value, model.job_limit.emplace());
   } else if (option == "--largest-body") {

@@ -39,6 +39,7 @@ std::optional<std::string> problem_of(const Door& door) {
   if (!sound_classes(model)) return "a class of jobs that this gateway does not know";
   if (model.routes.size() > kMostClassRoutes) return "more than 64 classes by route";
   if (model.lost_after <= std::chrono::milliseconds(0)) return "client_lost_after is no time";
+  if (model.patience <= std::chrono::milliseconds(0)) return "a patience that is no time";
   for (const DoorReplica& replica : door.replicas) {
     if (replica.index >= kMostReplicas) return "more than 1024 replicas";
     if (!is_one_of(replica.state, ReplicaState::draining))

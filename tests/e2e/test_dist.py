@@ -7,7 +7,7 @@ import pytest
 
 from gpuward import ROOT
 
-PROGRAMS = {"gpuward", "gpuwardd", "gpuward-anchor", "gpuward-sentinel", "gpuward-xray", "gpusim",
+PROGRAMS = {"gpuward", "gpuwardd", "gpuward-anchor", "gpuward-sentinel", "gpuward-gateway", "gpuward-xray", "gpusim",
             "libgpuward-xray-dicom.so", "sim/libnvidia-ml.so.1", "sim/libcuda.so.1", "sim/libgpusim.so.1",
             "README.md", "LICENSE", "films/README.md", "article/leave-behind.sh", "docs/configuration.md",
             "tests/hardware/run.py"}
