@@ -6,7 +6,7 @@ SHELL := /bin/bash
 JOBS    ?= $(shell nproc)
 MINUTES ?= 60
 
-.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core bench-supervise bench-gpu clean
+.PHONY: help setup build test asan tsan fuzz soak lint fmt demo dist bench-core bench-supervise bench-gpu bench-gateway clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench-supervise: build ## trees, anchors, 1,000 services, and our peers with the
 
 bench-gpu: build ## what looking at GPUs costs, and from a fault to its verdict (simulated cards)
 	@/usr/bin/python3 bench/gpu.py bench/results/$$(date +%F)-gpu.json
+
+bench-gateway: build ## what the gateway costs, beside haproxy and nginx in the same run, in 4 minutes
+	@scripts/setup --comparisons
+	@/usr/bin/python3 bench/gateway.py bench/results/$$(date +%F)-gateway.json
 
 clean: ## remove build/ and dist/
 	@rm -rf build dist

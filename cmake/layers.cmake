@@ -40,8 +40,9 @@ function(gpuward_layer name)
     add_library(gpuward_${name} STATIC ${sources})
     target_include_directories(gpuward_${name} PUBLIC ${door})
     target_link_libraries(gpuward_${name} PUBLIC gpuward_flags ${used} ${ARG_LINKS})
-    # The layers that the anchor is made of are built small: its memory is its code.
-    if(name MATCHES "^(base|os|domain|control|anchor)$" AND CMAKE_BUILD_TYPE STREQUAL Release)
+    # The anchor is built of the sources of these (SMALL); what else they are in need not be large. The
+    # decisions of domain are made for each request of the gateway.
+    if(name MATCHES "^(base|os|control|anchor)$" AND CMAKE_BUILD_TYPE STREQUAL Release)
       target_compile_options(gpuward_${name} PRIVATE -Os)
     endif()
     target_precompile_headers(gpuward_${name} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/precompiled.h)

@@ -52,7 +52,7 @@ void ServiceTimes::add(std::uint32_t route, Bytes size, Duration took) {
   Class& of = classes_[key];
   of.seconds[of.seen % kMemory] = static_cast<float>(seconds);
   ++of.seen;
-  of.estimate = estimate(of);
+  if (took >= kShort || of.seen <= kRecent || of.seen % kAnewEvery == 0) of.estimate = estimate(of);
 }
 
 std::optional<ServiceTimes::Estimate> ServiceTimes::find(std::uint32_t route, Bytes size) const {

@@ -110,6 +110,7 @@ Exchange::State Exchange::pass_answer(const os::Fd& client) {
       if (!*read) return State::going;
       continue;
     }
+    to_client_->trust_short_reads(!upstream_->peer_closed());
     if (status_ >= 500 && !out_of_memory_) look_for_out_of_memory();
     switch (to_client_->run(upstream_->socket(), client)) {
       case PumpState::done:

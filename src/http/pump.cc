@@ -22,6 +22,7 @@ Pump::State Pump::run(const os::Fd& from, const os::Fd& to) {
 
 Pump::State Pump::pass_on(const os::Fd& from, const os::Fd& to) {
   const std::uint64_t until = sent_ + kOneTurn;
+  all_is_read_ = false;
   if (!aside_.empty()) take_up();
   while (true) {
     if (!follow()) return State::malformed;
@@ -33,6 +34,7 @@ Pump::State Pump::pass_on(const os::Fd& from, const os::Fd& to) {
     drop_what_was_sent();
     if (scan_.done()) return State::done;
     if (sent_ >= until) return State::wants_turn;
+    if (all_is_read_) return State::wants_bytes;
     switch (read_some(from)) {
       case Step::went_on:
         break;
@@ -77,12 +79,21 @@ Pump::Step Pump::send_some(const os::Fd& to) {
     note_sent(head_.size() - head_sent_ + passable_ - begin_);
     return Step::went_on;
   }
-  iovec parts[2] = {{head_.data() + head_sent_, head_.size() - head_sent_},
-                    {buffer_.data() + begin_, passable_ - begin_}};
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = 2;
-  const ssize_t count = ::sendmsg(to.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  constexpr int kFlags = MSG_NOSIGNAL | MSG_DONTWAIT;
+  const std::size_t of_body = passable_ - begin_;
+  ssize_t count = 0;
+  if (of_body == 0) {  // send(2) costs less
+    count = ::send(to.get(), head_.data() + head_sent_, head_.size() - head_sent_, kFlags);
+  } else if (head_sent_ == head_.size()) {
+    count = ::send(to.get(), buffer_.data() + begin_, of_body, kFlags);
+  } else {
+    iovec parts[2] = {{head_.data() + head_sent_, head_.size() - head_sent_},
+                      {buffer_.data() + begin_, of_body}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = 2;
+    count = ::sendmsg(to.get(), &message, kFlags);
+  }
   if (count < 0) {
     if (errno == EINTR) return Step::went_on;
     return errno == EAGAIN ? Step::blocked : Step::lost;
@@ -112,14 +123,15 @@ void Pump::drop_what_was_sent() {
 
 Pump::Step Pump::read_some(const os::Fd& from) {
   if (!buffer_) buffer_ = pool_.take();
-  const ssize_t count =
-      ::recv(from.get(), buffer_.data() + end_, BufferPool::kSize - end_, MSG_DONTWAIT);
+  const std::size_t room = BufferPool::kSize - end_;
+  const ssize_t count = ::recv(from.get(), buffer_.data() + end_, room, MSG_DONTWAIT);
   if (count == 0) return Step::ended;
   if (count < 0) {
     if (errno == EINTR) return Step::went_on;
     return errno == EAGAIN ? Step::blocked : Step::lost;
   }
   end_ += static_cast<std::size_t>(count);
+  all_is_read_ = trusts_short_reads_ && static_cast<std::size_t>(count) < room;
   return Step::went_on;
 }
 

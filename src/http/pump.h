@@ -35,6 +35,10 @@ class Pump {
   /// Never waits. The last four states are final.
   State run(const os::Fd& from, const os::Fd& to);
 
+  /// A read that brings less than it might has brought all there is, and more will be told: with
+  /// edge-triggered epoll(7), as long as the sender is not known to have closed. Saves one read for
+  /// each event of a stream.
+  void trust_short_reads(bool trust) { trusts_short_reads_ = trust; }
   /// From now on nothing is sent: what comes is followed to its end and thrown away.
   void discard() { discards_ = true; }
 
@@ -75,6 +79,8 @@ class Pump {
   std::size_t end_ = 0;
   std::uint64_t sent_ = 0;
   bool discards_ = false;
+  bool trusts_short_reads_ = false;
+  bool all_is_read_ = false;  ///< by a short read of this run
   Refusal refusal_;
 };
 

@@ -72,6 +72,27 @@ TEST_F(PumpTest, PassesEachEventOnWhenItComesAndHoldsNoBufferBetween) {
   EXPECT_EQ(run(pump), State::done);
 }
 
+TEST_F(PumpTest, ReadsToTheEndBehindAShortReadUnlessItTrustsIt) {
+  Pump pump(pool, {Kind::until_close, 0}, "", "");
+  pump.trust_short_reads(true);
+  say("data: one\n\n");
+  sender.close();
+  EXPECT_EQ(run(pump), State::wants_bytes) << "the close will be told";
+  EXPECT_EQ(heard(), "data: one\n\n");
+  pump.trust_short_reads(false);
+  EXPECT_EQ(run(pump), State::done);
+}
+
+TEST_F(PumpTest, WhatIsThrownAwayIsFollowedToItsEnd) {
+  Pump pump(pool, {Kind::length, 10}, "HEAD", "hello");
+  pump.discard();
+  say("worldnext");
+  EXPECT_EQ(run(pump), State::done);
+  EXPECT_EQ(heard(), "");
+  EXPECT_EQ(pump.rest(), "next");
+  EXPECT_EQ(pump.sent(), 14U);
+}
+
 TEST_F(PumpTest, HoldsBackOnlyAPieceOfAChunksHead) {
   Pump pump(pool, kChunked, "", "");
   say("5\r\nhello\r\n1");
