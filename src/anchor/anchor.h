@@ -9,6 +9,7 @@
 #include "anchor/clients.h"
 #include "anchor/container.h"
 #include "anchor/journal.h"
+#include "anchor/kept_sockets.h"
 #include "anchor/limits.h"
 #include "anchor/log_pump.h"
 #include "anchor/notify.h"
@@ -177,6 +178,7 @@ class Anchor {
   os::Rights rights_;
   std::vector<const char*> argv_;
   std::vector<std::string> env_text_;
+  KeptSockets sockets_;
   std::vector<const char*> envp_;
 };
 

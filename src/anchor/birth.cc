@@ -44,7 +44,13 @@ void Anchor::spawn() {
     state_.init = space->first().id();
     tree_.hold(std::move(*space));
   }
+  if (auto opened = sockets_.make_ready(); !opened) {
+    log_.note(opened.error().message());
+    return spawn_failed({os::SpawnStep::open_sockets, errno_of(opened.error())});
+  }
   os::SpawnPlan plan;
+  plan.handed = sockets_.numbers();
+  plan.listen_pid = sockets_.empty() ? nullptr : env_text_.back().data() + kListenPid.size();
   plan.argv = argv_.data();
   plan.envp = envp_.data();
   plan.directory = plan_.directory.empty() ? nullptr : plan_.directory.c_str();

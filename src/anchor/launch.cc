@@ -250,6 +250,13 @@ Result<Anchor> Anchor::prepare_common(LaunchPlan plan, os::Fd dir, os::Fd lock, 
   if (p.live.kind == LiveKind::notify)
     anchor.env_text_.push_back("WATCHDOG_USEC=" +
                                std::to_string(std::chrono::microseconds(p.live.every).count()));
+  anchor.sockets_ = KeptSockets::prepare(p.sockets, p.files);
+  if (!anchor.sockets_.empty()) {
+    anchor.env_text_.push_back("LISTEN_FDS=" + std::to_string(anchor.sockets_.count()));
+    anchor.env_text_.push_back("LISTEN_FDNAMES=" + anchor.sockets_.names());
+    // Last, and with room: each main writes its own pid there.
+    anchor.env_text_.push_back(std::string(kListenPid) + std::string(12, '\0'));
+  }
   for (const auto& text : anchor.env_text_) anchor.envp_.push_back(text.c_str());
   anchor.envp_.push_back(nullptr);
   anchor.settle_rights();
@@ -368,7 +375,10 @@ Result<Anchor> Anchor::adopt(const LaunchOrder& order, os::Fd dir, os::Fd lock, 
   anchor->life_.failures = last.failures;
   anchor->life_.ever_ready = last.phase != Phase::starting || last.failures != 0;
   anchor->last_main_ = last.main.pid;
-  if (auto main = os::Process::open(last.main)) anchor->main_ = std::move(*main);
+  if (auto main = os::Process::open(last.main)) {
+    anchor->main_ = std::move(*main);
+    anchor->sockets_.take_from(anchor->main_);
+  }
   GPUWARD_TRY(anchor->open_doors());
   // Its tree lives and has to be led, whether this can be noted or not.
   if (anchor->state_.doubt)

@@ -67,7 +67,7 @@ json::object service_json(const ServiceReport& service) {
       {"advice", or_null(std::string(describe(service.action)))},
       {"containment",
        service.containment ? json::value(to_string(*service.containment)) : json::value(nullptr)},
-      {"listen", nullptr},  // the gateway's address; there is no gateway yet
+      {"listen", or_null(service.listen)},
       {"memory_proof",
        service.memory_proof ? json::value(to_string(*service.memory_proof)) : json::value(nullptr)},
       {"restarts", service.restarts},

@@ -13,6 +13,7 @@
 #include "cli/doctor.h"
 #include "cli/events.h"
 #include "cli/explain.h"
+#include "cli/jobs.h"
 #include "cli/look_commands.h"
 #include "cli/metrics.h"
 #include "cli/ps.h"
@@ -47,6 +48,9 @@ struct Options {
   std::size_t lines = 0;
   std::string head;
   cli::DemoOptions demo;
+  std::string jobs_service;
+  std::uint64_t job = 0;
+  bool jobs_json = false;
   std::string card;
   std::string why;
   cli::DrainOptions drain;
@@ -268,6 +272,18 @@ void add_cards(CLI::App& app, Options& options, int& exit_code) {
   });
 }
 
+void add_jobs(CLI::App& app, Options& options, int& exit_code) {
+  auto* jobs = app.add_subcommand("jobs", "who waits for a service at the gateway, and who is in");
+  jobs->add_option("service", options.jobs_service)->required()->check(service_name());
+  jobs->add_flag("--json", options.jobs_json, "for programs");
+  jobs->footer("Nothing of what is in a job is shown. exit: 5 when no gateway runs");
+  jobs->callback([&] { exit_code = cli::jobs(options.jobs_service, options.jobs_json); });
+
+  auto* cancel = app.add_subcommand("cancel", "end one job: its client is told, its place is free");
+  cancel->add_option("job", options.job, "its number, as 'gpuward jobs' tells it")->required();
+  cancel->callback([&] { exit_code = cli::cancel(options.job); });
+}
+
 void add_release(CLI::App& app, Options& options, int& exit_code) {
   auto* release = app.add_subcommand(
       "release", "give a running service up: its processes live on, gpuward leads them no more");
@@ -362,6 +378,7 @@ int main(int argc, char** argv) {
       "a second Ctrl-C ends the grace.");
   run_command->callback([&] { exit_code = cli::run(run); });
   add_services(app, options, exit_code);
+  add_jobs(app, options, exit_code);
   add_release(app, options, exit_code);
   add_cards(app, options, exit_code);
   add_reap(app, options, exit_code);

@@ -90,13 +90,16 @@ class Claims {
       if (!address.empty() && address.find("{port}") == address.npos)
         claim(service->ready.kind == ReadyKind::http ? "ready.http" : "ready.tcp", address,
               service->name);
+      if (service->door && !service->door->listen.empty())
+        claim("listen", service->door->listen, service->name);
     }
     for (const std::string& name : losers_) mark_broken(parsed_, name);
   }
 
  private:
   void claim(const std::string& key, const std::string& value, const std::string& service) {
-    const std::string thing = key.starts_with("ready") ? "port:" + value : key + ":" + value;
+    const std::string thing =
+        key.starts_with("ready") || key == "listen" ? "port:" + value : key + ":" + value;
     const Place& place = parsed_.origins[service].of(key);
     const auto [first, fresh] = owners_.try_emplace(thing, service, place);
     if (fresh) return;

@@ -46,8 +46,9 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"requires", {}},
     {"kind", kScheduler},
     {"every", kScheduler},
-    {"protocol", kGateway},
-    {"listen", kGateway},
+    {"protocol", {}},
+    {"listen", {}},
+    {"client", {}},
     {"tls", kGateway},
     {"auth", kGateway},
     {"replicas", kScheduler},
@@ -60,8 +61,8 @@ constexpr std::array kServiceKeys = std::to_array<Key>({
     {"strict_results", kScheduler},
     {"idle_holder", {}},
     {"reap", {}},
-    {"queue", kGateway},
-    {"on_client_gone", kGateway},
+    {"queue", {}},
+    {"on_client_gone", {}},
     {"idle_stop", kGateway},
     {"unload", kScheduler},
     {"idle_park", kScheduler},
@@ -95,8 +96,18 @@ constexpr std::array kLimitKeys = std::to_array<Key>({{"core", {}},
 constexpr std::array kTempKeys = std::to_array<Key>({{"max_age", {}}});
 constexpr std::array kStopKeys = std::to_array<Key>({{"grace", {}}, {"drain", {}}});
 constexpr std::array kBackoffKeys = std::to_array<Key>({{"first", {}}, {"max", {}}, {"reset", {}}});
-constexpr std::array<std::string_view, 8> kTables = {"ready", "live",   "stop",        "backoff",
-                                                     "log",   "limits", "private_tmp", "canary"};
+constexpr std::array kQueueKeys = std::to_array<Key>({{"max", {}},
+                                                      {"bytes", {}},
+                                                      {"per_caller", {}},
+                                                      {"deadline", {}},
+                                                      {"classes", {}},
+                                                      {"usual", {}},
+                                                      {"job_limit", {}}});
+constexpr std::array kClientKeys = std::to_array<Key>(
+    {{"half_close", {}}, {"lost_after", {}}, {"patience", {}}, {"largest_body", {}}});
+constexpr std::array<std::string_view, 10> kTables = {"ready", "live",   "stop",        "backoff",
+                                                      "log",   "limits", "private_tmp", "canary",
+                                                      "queue", "client"};
 
 constexpr std::size_t kLongestWord = 64;  // nothing longer is compared: the cost is a product
 
@@ -136,6 +147,8 @@ std::span<const Key> keys_below(std::string_view table) {
   if (table == "ready") return kReadyKeys;
   if (table == "live") return kLiveKeys;
   if (table == "canary") return kCanaryKeys;
+  if (table == "queue") return kQueueKeys;
+  if (table == "client") return kClientKeys;
   if (table == "log") return kLogKeys;
   if (table == "limits") return kLimitKeys;
   if (table == "private_tmp") return kTempKeys;

@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "config/canary_reader.h"
+#include "config/door_reader.h"
 #include "config/env_file.h"
 #include "config/heal_reader.h"
 #include "config/keys.h"
@@ -76,6 +77,7 @@ class ServiceReader : private TableReader {
     ready();
     live();
     canary(base);
+    read_door(*this, model());
     size();
     draft_.sound = report_.size() == before;
   }

@@ -47,12 +47,12 @@ struct GatewayRequest {
     drain = 7,    ///< replica `replica` of `service` gets no more; answered at once
   };
   What what = What::none;
-  std::vector<Door> doors;
-  std::string service;
+  std::vector<Door> doors{};
+  std::string service{};
   std::uint64_t job = 0;
   std::uint32_t replica = 0;
-  std::vector<ReplicaSampleNews> replicas;
-  std::vector<PoolSampleNews> pools;
+  std::vector<ReplicaSampleNews> replicas{};
+  std::vector<PoolSampleNews> pools{};
 };
 
 /// From the gateway.

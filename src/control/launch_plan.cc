@@ -157,6 +157,8 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan.after = service.after;
   plan.needs = service.needs;
   plan.release = service.release;
+  plan.sockets = service.sockets;
+  plan.files = service.files;
   plan.log_file =
       home.log + "/" + service.name + (replica == 0 ? "" : "." + std::to_string(replica)) + ".log";
 
@@ -190,6 +192,8 @@ Result<LaunchPlan> make_plan(const ServiceModel& service, std::uint32_t replica,
   plan_container(plan, anchor_folder(home, service.name, replica).path);
   if (has_address(plan.ready.kind)) GPUWARD_TRY(check_address(plan.ready.address));
   if (plan.live.kind == LiveKind::http) GPUWARD_TRY(check_address(plan.live.address));
+  for (const auto& socket : plan.sockets)
+    if (!socket.address.starts_with("unix:")) GPUWARD_TRY(check_address(socket.address));
   GPUWARD_TRY(check_size(plan));
   return plan;
 }

@@ -233,6 +233,14 @@ void fields(A& a, ContainerTrace& v) {
   a(1, v.id), a(2, v.awaited), a(3, v.seen), a(4, v.cgroup);
 }
 template <class A>
+void fields(A& a, KeptSocket& v) {
+  a(1, v.name), a(2, v.address);
+}
+template <class A>
+void fields(A& a, HandedFile& v) {
+  a(1, v.name), a(2, v.path);
+}
+template <class A>
 void fields(A& a, LaunchPlan& v) {
   a(1, v.service), a(2, v.replica), a(3, v.command), a(4, v.env), a(5, v.directory), a(6, v.ready);
   a(7, v.port), a(8, v.grace), a(9, v.restart), a(10, v.backoff), a(11, v.pid_file),
@@ -242,7 +250,7 @@ void fields(A& a, LaunchPlan& v) {
   a(20, v.limits), a(21, v.temp_folder), a(30, v.containment), a(31, v.on_anchor_death);
   a(25, v.after), a(26, v.needs);
   a(35, v.container);
-  a(40, v.release), a(41, v.temp_max_age);
+  a(40, v.release), a(41, v.temp_max_age), a(42, v.sockets), a(43, v.files);
 }
 template <class A>
 void fields(A& a, Survivor& v) {
@@ -344,7 +352,7 @@ void fields(A& a, ServiceReport& v) {
   a(1, v.name), a(2, v.verdict), a(3, v.sentence), a(4, v.evidence), a(5, v.containment);
   a(6, v.memory_proof), a(7, v.replicas), a(8, v.restarts);
   a(30, v.action), a(31, v.witnesses), a(32, v.verdict_age_seconds);
-  a(33, v.canary);
+  a(33, v.canary), a(34, v.listen);
 }
 template <class A>
 void fields(A& a, WardenReport& v) {

@@ -54,6 +54,8 @@ struct LaunchPlan {
   std::uint64_t mark = 0;            ///< process_mark() of the service it was made of; 0: not known
   std::string cgroup_name;           ///< name of its own group below the place found at start
   ContainerPlan container;
+  std::vector<KeptSocket> sockets;
+  std::vector<HandedFile> files;  ///< with the sockets at most kMostHanded
 };
 
 /// What a line in a log tells of the GPU, the least bad first. Never the line itself (harm.md 11).

@@ -49,6 +49,7 @@ struct ServiceReport {
   std::uint8_t witnesses = 0;    ///< independent sources that speak against it
   double verdict_age_seconds = 0;
   std::optional<CanaryReport> canary;  ///< absent: none is configured, or no warden sends it
+  std::string listen;  ///< where the gateway listens for it; empty: nowhere, or no warden sends it
 };
 
 struct WardenReport {

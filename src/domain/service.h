@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/units.h"
+#include "domain/door.h"
 #include "domain/rights.h"
 
 namespace gpuward {
@@ -158,6 +159,22 @@ struct LiveSettings {
 
 /// What an operator wrote about one service, checked, with defaults filled in. Nothing here depends
 /// on the machine: ports are picked and files are looked up when a replica starts.
+/// A socket that the anchor binds and keeps for as long as it leads: whoever connects while main
+/// starts again waits in it.
+struct KeptSocket {
+  std::string name;     ///< for LISTEN_FDNAMES: no ':'
+  std::string address;  ///< numeric "0.0.0.0:7860", or "unix:/PATH"
+  friend bool operator==(const KeptSocket&, const KeptSocket&) = default;
+};
+/// A file that the anchor opens for reading at each start of main; /dev/null while it is missing.
+struct HandedFile {
+  std::string name;  ///< likewise
+  std::string path;  ///< absolute
+  friend bool operator==(const HandedFile&, const HandedFile&) = default;
+};
+/// Both are handed over as sd_listen_fds(3) takes them, first the sockets: so many at most.
+inline constexpr std::size_t kMostHanded = 64;
+
 struct ServiceModel {
   std::string name;                  ///< [A-Za-z0-9_-]{1,64}
   std::vector<std::string> command;  ///< at least one word; may contain "{port}"
@@ -189,6 +206,9 @@ struct ServiceModel {
   /// absent: off.
   std::optional<std::chrono::milliseconds> idle_holder = std::chrono::minutes(10);
   std::vector<std::string> release;  ///< patterns of command lines (glob.h): handed over at its end
+  std::vector<KeptSocket> sockets;   ///< of gpuward's own services only
+  std::vector<HandedFile> files;     ///< likewise
+  std::optional<DoorModel> door;     ///< `listen`: the gateway stands in front of it
   bool autostart = true;
   std::vector<std::string> after;  ///< it starts when these are ready or have failed
   std::vector<std::string>

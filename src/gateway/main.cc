@@ -14,7 +14,6 @@
 #include "gateway/handed.h"
 #include "gateway/options.h"
 #include "gateway/plan.h"
-#include "gateway/sockets.h"
 #include "os/socket.h"
 
 namespace {
@@ -90,7 +89,7 @@ Result<std::vector<Door>> take_sockets_and_plan(Gateway& gateway, std::vector<Ha
 Result<std::vector<Door>> listen_by_hand(Gateway& gateway, const Options& options) {
   const auto address = os::parse_tcp_address(options.door.model.listen);
   if (!address) return fail(Errc::invalid, "read the address '" + options.door.model.listen + "'");
-  auto listener = listen_tcp(*address);
+  auto listener = os::listen_tcp(*address);
   if (!listener) return fail(std::move(listener).error());
   gateway.add_socket(options.door.service, std::move(*listener));
   return std::vector<Door>{options.door};

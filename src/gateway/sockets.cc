@@ -11,8 +11,6 @@
 namespace gpuward::gateway {
 namespace {
 
-constexpr int kBacklog = 4096;
-
 void set(const os::Fd& socket, int level, int option, int value) {
   ::setsockopt(socket.get(), level, option, &value, sizeof value);
 }
@@ -86,17 +84,6 @@ void cut_off(os::Fd socket) {
   const linger at_once{.l_onoff = 1, .l_linger = 0};
   ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   socket.close();
-}
-
-Result<os::Fd> listen_tcp(const os::TcpAddress& address) {
-  auto socket = os::Fd::take(
-      ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket) return fail(last_error("make a socket"));
-  set(socket, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) < 0)
-    return fail(last_error("listen at port", std::to_string(address.port())));
-  if (::listen(socket.get(), kBacklog) < 0) return fail(last_error("listen"));
-  return socket;
 }
 
 }  // namespace gpuward::gateway

@@ -32,7 +32,4 @@ void tune_upstream(const os::Fd& socket);
 /// The peer gets an error instead of an end, so that what it has is not taken for a whole answer.
 void cut_off(os::Fd socket);
 
-/// A TCP socket that listens. Errors: as bind(2) and listen(2).
-Result<os::Fd> listen_tcp(const os::TcpAddress& address);
-
 }  // namespace gpuward::gateway

@@ -92,6 +92,23 @@ Result<Fd> listen_unix_at(const Fd& dir, std::string_view name, int backlog) {
   return socket;
 }
 
+Result<Fd> listen_tcp(const TcpAddress& address, int backlog) {
+  Fd socket =
+      Fd::take(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail(last_error("make a socket"));
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (address.storage.ss_family == AF_INET6)
+    ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (::bind(socket.get(), plain(address), address.length) < 0) {
+    Error error = last_error("listen at port ");
+    error.doing.append_number(address.port());
+    return fail(error);
+  }
+  if (::listen(socket.get(), backlog) < 0) return fail(last_error("listen"));
+  return socket;
+}
+
 Result<Fd> connect_unix_at(const Fd& dir, std::string_view name) {
   socklen_t length = 0;
   auto address = unix_address(dir, name, &length);

@@ -29,6 +29,10 @@ Result<Fd> listen_unix_at(const Fd& dir, std::string_view name, int backlog = 16
 /// Connects to it. ECONNREFUSED or ENOENT: nobody listens.
 Result<Fd> connect_unix_at(const Fd& dir, std::string_view name);
 
+/// A non-blocking TCP socket that listens at @p address, also right after another one did
+/// (SO_REUSEADDR); [::] is IPv6 alone. Errors: as bind(2) and listen(2), with the port.
+Result<Fd> listen_tcp(const TcpAddress& address, int backlog = 4096);
+
 struct Peer {
   Pid pid;  ///< 0 if it lives in another PID namespace
   uid_t uid = 0;

@@ -65,6 +65,32 @@ bool place_stdio(int from, int to) {
   return ::dup2(from, to) == to;
 }
 
+// Theirs may stand where others are to be, and so may @p report: all go above first.
+bool place_handed(const SpawnPlan& plan, int& report) {
+  if (plan.handed.empty()) return true;
+  const int above = 3 + static_cast<int>(plan.handed.size());
+  std::array<int, kMostHandedOver> from{};
+  if (plan.handed.size() > from.size()) return false;
+  const int moved = ::fcntl(report, F_DUPFD_CLOEXEC, above);
+  if (moved < 0) return false;
+  report = moved;
+  for (std::size_t n = 0; n < plan.handed.size(); ++n)
+    if ((from[n] = ::fcntl(plan.handed[n], F_DUPFD_CLOEXEC, above)) < 0) return false;
+  for (std::size_t n = 0; n < plan.handed.size(); ++n)
+    if (!place_stdio(from[n], 3 + static_cast<int>(n))) return false;
+  return true;
+}
+
+// Decimal digits and a NUL; a pid has at most ten.
+void write_own_pid(char* into) {
+  char digits[11];
+  int count = 0;
+  for (pid_t rest = ::getpid(); rest > 0; rest /= 10)
+    digits[count++] = static_cast<char>('0' + rest % 10);
+  while (count > 0) *into++ = digits[--count];
+  *into = '\0';
+}
+
 SpawnStep step_of(RightsStep step) {
   switch (step) {
     case RightsStep::limits:
@@ -101,6 +127,8 @@ SpawnStep step_of(RightsStep step) {
   if (in < 0) in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (in < 0 || !place_stdio(in, 0) || !place_stdio(plan.out, 1) || !place_stdio(plan.err, 2))
     give_up(report, SpawnStep::stdio, errno);
+  if (!place_handed(plan, report)) give_up(report, SpawnStep::stdio, errno);
+  if (plan.listen_pid != nullptr) write_own_pid(plan.listen_pid);
   environ = const_cast<char**>(plan.envp);
   ::execvp(plan.argv[0], const_cast<char* const*>(plan.argv));
   give_up(report, SpawnStep::execute, errno);
@@ -170,6 +198,8 @@ std::string_view to_string(SpawnStep step) {
       return "reach its temp folder";
     case SpawnStep::make_namespace:
       return "make a PID namespace";
+    case SpawnStep::open_sockets:
+      return "open its sockets";
     case SpawnStep::enter_namespace:
       return "enter its PID namespace";
     case SpawnStep::write_record:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,7 @@ enum class SpawnStep : std::uint8_t {
   join_limits = 13,  ///< the parent's: it could not move the child into the groups of its limits
   reach_temp_folder = 14,
   make_namespace = 15,   ///< the parent's
+  open_sockets = 17,     ///< the parent's: what main is to be handed
   enter_namespace = 16,  ///< of the process in between
   write_record = 7,      ///< the parent's: it could not, and the child, which waited, was let end
 };
@@ -48,7 +50,10 @@ struct SpawnPlan {
   const Rights* rights = nullptr;     ///< null: as the parent's
   const char* temp_folder = nullptr;  ///< must be writable as its user; null: nothing is asked
   const PidNamespace* pid_namespace = nullptr;  ///< null or empty: the parent's
+  std::span<const int> handed{};  ///< become 3, 4 ... of the child; at most kMostHandedOver
+  char* listen_pid = nullptr;     ///< where in envp its own pid is written: 12 bytes of room
 };
+inline constexpr std::size_t kMostHandedOver = 64;
 
 struct SpawnFailure {
   SpawnStep step = SpawnStep::clone;

@@ -1,5 +1,8 @@
 // The files that say what is to run: which they are, and what is started of them by itself.
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <span>
@@ -14,7 +17,24 @@ namespace gpuward::warden {
 namespace {
 
 // What gpuward holds under anchors of its own, led like any other service.
-void add_own_services(config::Parsed& parsed) {
+void add_gateway(config::Parsed& parsed, const control::Home& home) {
+  const bool wanted = std::ranges::any_of(
+      parsed.services, [](const auto& service) { return service.door.has_value(); });
+  if (!wanted) return;
+  const auto places = gateway_places(home);
+  if (!places) {
+    std::fprintf(stderr, "gpuwardd: %s is not started: %s\n", std::string(kGatewayService).c_str(),
+                 places.error().message().c_str());
+    return;
+  }
+  auto gateway = gateway_service(parsed.services, *places);
+  if (gateway && ::geteuid() == 0) gateway->rights.capabilities = 0;
+  // First: who comes while a service starts waits, and is not refused.
+  if (gateway) parsed.services.insert(parsed.services.begin(), std::move(*gateway));
+}
+
+void add_own_services(config::Parsed& parsed, const control::Home& home) {
+  add_gateway(parsed, home);
   if (parsed.host.metrics.empty()) return;
   const auto program = os::sibling_program("gpuward");
   if (program)
@@ -56,7 +76,7 @@ config::Parsed Warden::read_files() const {
     parsed = config::load_files(paths);
   else if (std::filesystem::exists(home_.etc, ignored))
     parsed = config::load_folder(home_.etc);
-  add_own_services(parsed);
+  add_own_services(parsed, home_);
   return parsed;
 }
 

@@ -32,6 +32,7 @@ WardenAnswer Warden::reconfigure(bool only_plan) {
   choose_autostart(parsed.services);
   hooks_.configure(parsed.services);
   canaries_.configure(parsed.services);
+  doors_.configure(parsed.services);
   fleet_.configure_again(std::move(parsed.services));
   return answer;
 }

@@ -33,6 +33,7 @@ Warden::Warden(control::Home home)
       fleet_(loop_, std::move(home), clerk_),
       kernel_log_(loop_, fleet_, clerk_, home_.state),
       canaries_(loop_, fleet_, clerk_),
+      doors_(loop_, home_, fleet_),
       health_(fleet_, clerk_),
       cards_(home_.cards(), clerk_),
       healer_(home_.heal(), fleet_, cards_, clerk_),
@@ -75,6 +76,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   clerk_.on_entry([this](const LedgerEntry& entry) { hooks_.on_entry(entry); });
   hooks_.configure(parsed.services);
   canaries_.configure(parsed.services);
+  doors_.configure(parsed.services);
   canaries_.ask_before([this](const std::string& service) { return may_ask(service); });
   cards_.open();
   healer_.open();
@@ -101,6 +103,7 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
   fleet_.on_change([this] {
     if (fleet_.waits_for_memory()) sentinel_.look_now();
     tell_hooks();
+    doors_.look();
     advance_soon();
   });
   return std::nullopt;
@@ -118,6 +121,7 @@ int Warden::run() {
     health_.look();
     heal();
     tell_hooks();
+    doors_.look();  // the gateway may have come back
     if (fleet_.waits_for_memory()) sentinel_.look_in(kLookAgain);
     advance();  // once a second: an anchor may have been silent for too long
   });
@@ -264,6 +268,7 @@ void Warden::complete(StatusReport& report) const {
       add_standing(report.cards, device, kernel_log_.history().standing(*address));
   health_.complete(report);
   canaries_.complete(report);
+  doors_.complete(report);
 }
 
 void Warden::serve(const std::shared_ptr<Link>& client, const wire::Body& body,

@@ -17,6 +17,7 @@
 #include "warden/canaries.h"
 #include "warden/cards.h"
 #include "warden/clerk.h"
+#include "warden/doors.h"
 #include "warden/fleet.h"
 #include "warden/healer.h"
 #include "warden/health.h"
@@ -112,6 +113,7 @@ class Warden {
   Fleet fleet_;
   KernelLog kernel_log_;
   Canaries canaries_;
+  Doors doors_;
   Health health_;
   Cards cards_;
   Healer healer_;
