@@ -54,7 +54,7 @@ void read_protocol(TableReader& service, DoorModel& door) {
                        expected);
   if (*protocol == Protocol::gradio || *protocol == Protocol::comfyui)
     return service.add(entry->value.place,
-                       "'protocol = " + in_quotes(*text) + "' is not supported yet", expected);
+                       "'protocol' " + in_quotes(*text) + " is not supported yet", expected);
   door.protocol = *protocol;
 }
 

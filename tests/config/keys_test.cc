@@ -17,10 +17,10 @@ gpu       = { count = 1, memory = "auto" }
 
 TEST(Keys, TheSampleNamesWhatIsNotSupportedYetAndNothingElse) {
   const Parsed parsed = parse_text(kDesignSample);
-  EXPECT_EQ(heads(parsed.problems),
-            (Lines{"5:1: 'protocol' is not supported yet: it comes with the gateway",
-                   "6:1: 'listen' is not supported yet: it comes with the gateway",
-                   "8:1: 'gpu' is not supported yet: it comes with the scheduler"}));
+  EXPECT_EQ(
+      heads(parsed.problems),
+      (Lines{"5:13: 'protocol' 'gradio' is not supported yet, expected \"http\" or \"openai\"",
+             "8:1: 'gpu' is not supported yet: it comes with the scheduler"}));
   EXPECT_TRUE(parsed.services.empty());
   ASSERT_EQ(parsed.broken.size(), 1U);
   EXPECT_EQ(parsed.broken[0].directory, "/root/build");
@@ -55,11 +55,13 @@ TEST(Keys, UnknownOnesComeWithTheNearestKnown) {
 TEST(Keys, FarFromAllTheSupportedOnesAreListed) {
   EXPECT_EQ(
       problems_of("zebra = 1\n"),
-      Lines{"3:1: unknown key 'zebra', expected one of command, directory, env, env_file, "
-            "venv, ready, live, canary, stop, restart, backoff, log, user, groups, umask, limits, "
-            "caps, no_new_privs, oom_score_adj, nice, cpu_weight, memory_max, "
-            "private_tmp, containment, on_anchor_death, pid_file, release, heal, heal_budget, "
-            "hooks, autostart, after, requires, idle_holder, reap"});
+      Lines{
+          "3:1: unknown key 'zebra', expected one of command, directory, env, env_file, "
+          "venv, ready, live, canary, stop, restart, backoff, log, user, groups, umask, limits, "
+          "caps, no_new_privs, oom_score_adj, nice, cpu_weight, memory_max, "
+          "private_tmp, containment, on_anchor_death, pid_file, release, heal, heal_budget, "
+          "hooks, autostart, after, requires, protocol, listen, client, idle_holder, reap, queue, "
+          "on_client_gone"});
   EXPECT_EQ(problems_of("stop = { zebra = 1 }\n"),
             Lines{"3:10: unknown key 'stop.zebra', expected one of grace, drain"});
 }
@@ -72,22 +74,15 @@ TEST(Keys, NestedOnesAreKnownByTheirFullName) {
 }
 
 TEST(Keys, ThoseOfLaterPartsAreRefusedWithThePart) {
-  EXPECT_EQ(problems_of("replicas = 1\nlisten = \"x\"\n"),
+  EXPECT_EQ(problems_of("replicas = 1\ntls = 1\n"),
             (Lines{"3:1: 'replicas' is not supported yet: it comes with the scheduler",
-                   "4:1: 'listen' is not supported yet: it comes with the gateway"}));
+                   "4:1: 'tls' is not supported yet: it comes with the gateway"}));
 }
 
 TEST(Keys, EveryKeyOfThePlanIsKnown) {
-  for (const char* key : {"kind",       "every",
-                          "protocol",   "listen",
-                          "tls",        "auth",
-                          "min",        "max",
-                          "replicas",   "gpu",
-                          "cpu",        "profile",
-                          "allow_tf32", "strict_results",
-                          "pausable",   "queue",
-                          "unload",     "on_client_gone",
-                          "idle_stop",  "idle_park"}) {
+  for (const char* key :
+       {"kind", "every", "tls", "auth", "min", "max", "replicas", "gpu", "cpu", "profile",
+        "allow_tf32", "strict_results", "pausable", "unload", "idle_stop", "idle_park"}) {
     const Lines found = problems_of(std::string(key) + " = 1\n");
     ASSERT_EQ(found.size(), 1U) << key;
     EXPECT_NE(found[0].find("is not supported yet"), std::string::npos) << found[0];
