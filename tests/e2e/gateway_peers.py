@@ -192,12 +192,13 @@ def _number(fields, tag: int) -> int:
 class Gateway:
     """`gpuward-gateway` in front of one or more services, with sockets from us as its anchor would hand them."""
 
-    def __init__(self, folder: Path, replicas: list, model: list | None = None, name: str = "svc", options: tuple = ()):
+    def __init__(self, folder: Path, replicas: list, model: list | None = None, name: str = "svc", options: tuple = (),
+                 host: str = "127.0.0.1"):
         self.folder, self.name = folder, name
         self.model, self.replicas = model or [], replicas
         self.spill = folder / "spill"
         self.spill.mkdir(exist_ok=True)
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.listener = socket.create_server((host, 0), backlog=1024)
         self.address = self.listener.getsockname()
         self.control_path = folder / "control"
         self.control = socket.socket(socket.AF_UNIX)
@@ -234,7 +235,7 @@ class Gateway:
         rows = []
         for index, (address, state) in enumerate(replicas):
             rows.append((3, [(1, index), (2, f"{address[0]}:{address[1]}"), (3, state)]))
-        return [(1, self.name), (2, [(1, 1), (2, f"127.0.0.1:{self.address[1]}"), *self.model]), *rows]
+        return [(1, self.name), (2, [(1, 1), (2, f"{self.address[0]}:{self.address[1]}"), *self.model]), *rows]
 
     def ask(self, what: int, *fields) -> dict[int, list[bytes]]:
         data = struct.pack("<2sBB", b"gw", 1, KIND_REQUEST) + _payload([(1, what), *fields])
@@ -329,6 +330,15 @@ class Client:
             return status, headers, b""
         if "content-length" in headers:
             return status, headers, self.stream.read(int(headers["content-length"]))
+        if headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(self.stream.readline() or b"", 16):
+                piece = self.stream.read(size)
+                if len(piece) < size or self.stream.readline() != b"\r\n":
+                    raise ConnectionResetError("cut off in a chunk")
+                body += piece
+            assert self.stream.readline() == b"\r\n"
+            return status, headers, body
         return status, headers, self.stream.read()
 
     def ended(self) -> str:
