@@ -186,7 +186,7 @@ struct ServiceModel {
   Liveness live;
   std::optional<Canary> canary;
   std::chrono::milliseconds grace{10'000};  ///< from TERM to KILL
-  std::chrono::milliseconds drain{30'000};  ///< for jobs in flight; used once a gateway is in front
+  std::chrono::milliseconds drain{30'000};  ///< for jobs in flight at the gateway, before TERM
   RestartPolicy restart = RestartPolicy::on_failure;
   Backoff backoff;
   LogPolicy log;

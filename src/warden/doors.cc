@@ -1,7 +1,9 @@
 #include "warden/doors.h"
 
 #include <cstdio>
+#include <utility>
 
+#include "os/clock.h"
 #include "os/socket.h"
 #include "os/spawn.h"
 
@@ -11,6 +13,9 @@ namespace {
 constexpr const char* kFolder = "/gateway";
 constexpr const char* kControl = "control";
 constexpr const char* kPlan = "plan";
+constexpr auto kAskAgain = std::chrono::milliseconds(50);
+/// A drain after which nothing was ended.
+constexpr auto kForgetAfter = std::chrono::seconds(5);
 
 void say(std::string_view what, const Error& error) {
   std::fprintf(stderr, "gpuwardd: %.*s: %s\n", static_cast<int>(what.size()), what.data(),
@@ -40,11 +45,15 @@ Door Doors::now(const std::string& service, const DoorModel& model) const {
   Door door{.service = service, .model = model, .replicas = {}};
   if (const auto* member = fleet_.find_member(service))
     door.replicas.push_back(door_replica(0, member->plan, member->state, member->alive));
+  if (!door.replicas.empty() && drains_.contains(service) &&
+      door.replicas[0].state == ReplicaState::ready)
+    door.replicas[0].state = ReplicaState::draining;
   return door;
 }
 
 void Doors::look() {
   if (models_.empty() && told_.empty()) return;
+  forget_ended(os::now());
   const auto* gateway = fleet_.find_member(std::string(kGatewayService));
   const bool runs = gateway != nullptr && gateway->alive && gateway->state.phase == Phase::ready;
   GatewayRequest changed{.what = GatewayRequest::What::doors};
@@ -65,6 +74,42 @@ void Doors::look() {
     tell({.what = GatewayRequest::What::doors, .doors = {door}});
   for (const auto& service : removed)
     tell({.what = GatewayRequest::What::remove, .service = service});
+}
+
+bool Doors::is_ready(const std::string& service) const {
+  const auto* member = fleet_.find_member(service);
+  return member != nullptr && member->alive && member->state.phase == Phase::ready;
+}
+
+// What was drained for has happened, or whoever ordered it has given up.
+void Doors::forget_ended(Instant now) {
+  std::erase_if(drains_, [&](const auto& entry) {
+    return !is_ready(entry.first) || now > entry.second.by + kForgetAfter;
+  });
+}
+
+bool Doors::drained(const std::string& service, std::chrono::milliseconds limit, Instant now) {
+  if (!models_.contains(service) || !link_ || !is_ready(service)) return true;
+  const auto [at, first] = drains_.try_emplace(service, Drain{.by = now + limit});
+  if (first) {
+    look();  // tells the gateway
+    poll();
+  }
+  return at->second.empty || now >= at->second.by;
+}
+
+// The answer comes after what was told before it: a job that was given just before is counted.
+void Doors::poll() {
+  if (std::exchange(polls_, true)) return;
+  tell({.what = GatewayRequest::What::status});
+  poll_.expires_after(kAskAgain);
+  poll_.async_wait([this](const boost::system::error_code& code) {
+    polls_ = false;
+    if (code) return;
+    forget_ended(os::now());
+    if (on_drained_) on_drained_();
+    if (!drains_.empty() && link_) poll();
+  });
 }
 
 void Doors::complete(StatusReport& report) const {
@@ -115,6 +160,12 @@ void Doors::hear(const wire::Body& body) {
   if (!answer) return say("read the gateway's answer", answer.error());
   if (answer->exit_code != 0)
     std::fprintf(stderr, "gpuwardd: the gateway: %s\n", answer->error.c_str());
+  for (const DoorReport& door : answer->doors) {
+    const auto at = drains_.find(door.service);
+    if (at == drains_.end() || door.in_flight != 0 || at->second.empty) continue;
+    at->second.empty = true;
+    if (on_drained_) on_drained_();
+  }
 }
 
 }  // namespace gpuward::warden

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,11 +27,16 @@ Result<GatewayPlaces> gateway_places(const control::Home& home);
 class Doors {
  public:
   Doors(asio::io_context& loop, const control::Home& home, const Fleet& fleet)
-      : loop_(loop), home_(home), fleet_(fleet) {}
+      : loop_(loop), home_(home), fleet_(fleet), poll_(loop) {}
 
   void configure(const std::vector<ServiceModel>& services);
   /// After every change of any service.
   void look();
+  /// May @p service be ended? From the first question on the gateway gives it no more jobs; it is
+  /// drained once none is in flight, or after @p limit. True at once where no gateway runs.
+  bool drained(const std::string& service, std::chrono::milliseconds limit, Instant now);
+  /// Called when the answer of drained() may have changed.
+  void on_drained(std::function<void()> handler) { on_drained_ = std::move(handler); }
   /// Adds where the gateway listens to what is told of each service.
   void complete(StatusReport& report) const;
 
@@ -39,6 +46,9 @@ class Doors {
   void connect();
   void tell(const GatewayRequest& request);
   void hear(const wire::Body& body);
+  bool is_ready(const std::string& service) const;
+  void forget_ended(Instant now);
+  void poll();
 
   asio::io_context& loop_;
   const control::Home& home_;
@@ -46,6 +56,14 @@ class Doors {
   std::map<std::string, DoorModel> models_;
   std::map<std::string, Door> told_;  ///< what is in the file, and was sent while connected
   std::shared_ptr<Link> link_;
+  struct Drain {
+    Instant by;          ///< it is ended then, whoever is in
+    bool empty = false;  ///< none is in flight
+  };
+  std::map<std::string, Drain> drains_;
+  asio::steady_timer poll_;
+  bool polls_ = false;
+  std::function<void()> on_drained_;
 };
 
 }  // namespace gpuward::warden

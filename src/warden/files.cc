@@ -29,7 +29,9 @@ void add_gateway(config::Parsed& parsed, const control::Home& home) {
   }
   auto gateway = gateway_service(parsed.services, *places);
   if (gateway && ::geteuid() == 0) gateway->rights.capabilities = 0;
-  // First: who comes while a service starts waits, and is not refused.
+  // It comes before all that it stands in front of, and goes after them.
+  for (auto& service : parsed.services)
+    if (service.door) service.after.emplace_back(kGatewayService);
   if (gateway) parsed.services.insert(parsed.services.begin(), std::move(*gateway));
 }
 

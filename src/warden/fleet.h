@@ -84,6 +84,11 @@ class Fleet {
     return why_not_started_ ? why_not_started_(member) : std::nullopt;
   }
 
+  /// Asked before a running service is stopped or restarted by order, until it says yes: no job of
+  /// it is at work any more, or it has waited long enough. on_change follows its change of mind.
+  void ask_before_end(std::function<bool(const Member&)> ask) { may_end_ = std::move(ask); }
+  bool may_end(const Member& member) const { return !may_end_ || may_end_(member); }
+
   void configure(std::vector<ServiceModel> services);
   /// What configure_again(@p services) would change, service by service.
   std::vector<ServiceChange> compare_with(const std::vector<ServiceModel>& services) const;
@@ -174,6 +179,7 @@ class Fleet {
   std::function<void()> on_change_;
   std::function<void(const Member&)> on_cards_;
   std::function<std::optional<std::string>(const Member&)> why_not_started_;
+  std::function<bool(const Member&)> may_end_;
   asio::steady_timer retry_;  ///< of adoptions that failed
   std::chrono::milliseconds retry_pause_ = kAdoptAgain;
 };

@@ -111,6 +111,7 @@ bool Operation::may_stop(const Fleet& fleet, const std::string& name, Instant no
 void Operation::take_turn(Fleet& fleet, const std::string& name, Fleet::Member& member,
                           Instant now) {
   if (stops() && !may_stop(fleet, name, now)) return;
+  if ((stops() || restarts(name)) && !fleet.may_end(member)) return;  // its jobs are finished first
   if (starts()) {
     if (member.withdrawn != withdrawn_[name]) {
       held_.erase(name);

@@ -88,6 +88,10 @@ std::optional<std::string> Warden::begin(const std::vector<std::string>& files) 
     const auto mark = member.model ? process_mark(*member.model) : member.plan.mark;
     return cards_.why_not_started(member.folder.service, mark, obeys_rules);
   });
+  fleet_.ask_before_end([this](const Fleet::Member& member) {
+    return !member.model || doors_.drained(member.folder.service, member.model->drain, os::now());
+  });
+  doors_.on_drained([this] { advance_soon(); });
   choose_autostart(parsed.services);
   fleet_.configure(std::move(parsed.services));
   if (auto adopted = fleet_.adopt_all(); !adopted) return adopted.error().message();
@@ -322,16 +326,17 @@ std::chrono::milliseconds Warden::usual_time(const WardenRequest& request,
   using What = WardenRequest::What;
   const bool stops = request.what == What::stop || request.what == What::down;
   const auto links = fleet_.links();
-  return longest_chain(links, stops ? names : with_needed(links, names),
-                       [&](const std::string& name) {
-                         const auto at = fleet_.members().find(name);
-                         if (at == fleet_.members().end()) return std::chrono::milliseconds(0);
-                         const auto& model = at->second.model;
-                         const auto& plan = at->second.plan;
-                         const auto within = model ? model->ready.within : plan.ready.within;
-                         const auto grace = model ? model->grace : plan.grace;
-                         return stops ? grace : grace + within;
-                       });
+  return longest_chain(
+      links, stops ? names : with_needed(links, names), [&](const std::string& name) {
+        const auto at = fleet_.members().find(name);
+        if (at == fleet_.members().end()) return std::chrono::milliseconds(0);
+        const auto& model = at->second.model;
+        const auto& plan = at->second.plan;
+        const auto within = model ? model->ready.within : plan.ready.within;
+        const auto drain = model && model->door ? model->drain : std::chrono::milliseconds(0);
+        const auto grace = (model ? model->grace : plan.grace) + drain;
+        return stops ? grace : grace + within;
+      });
 }
 
 void Warden::begin_operation(const std::shared_ptr<Link>& client, const WardenRequest& request,

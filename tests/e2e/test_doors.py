@@ -164,6 +164,49 @@ def test_who_comes_while_the_service_restarts_waits_for_it(gw, door):
     assert all(answer["path"] == "/x" for answer in answers)
 
 
+def test_a_restart_finishes_what_is_in_and_loses_no_job(gw, door):
+    lost, pids, over = [], set(), threading.Event()
+
+    def ask():
+        while not over.is_set():
+            try:
+                pids.add(door.get()["pid"])
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                lost.append(error)
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    slow = Client(("127.0.0.1", door.port))
+    slow.get("/hold")
+    wait_for(lambda: any(not job["waiting"] for job in door.jobs()), 10, "it is in")
+    restart = gw.popen("restart", "web")
+    wait_for(lambda: any(job["waiting"] for job in door.jobs()), 20, "new ones wait")
+    assert restart.poll() is None, "it is not ended under the job that runs"
+    door.released.touch()
+    assert slow.answer()[0] == 200, "the job was finished"
+    assert restart.wait(60) == 0, restart.stderr.read()
+    wait_for(lambda: len(pids) >= 2, 20, "the new process answers")
+    over.set()
+    for client in clients:
+        client.join(20)
+    assert not lost
+
+
+def test_a_stop_waits_for_its_jobs_no_longer_than_it_may(gw, door):
+    door.configure('stop = { drain = "1s", grace = "1s" }\n')
+    assert gw("reload").returncode == 0
+    client = Client(("127.0.0.1", door.port))
+    client.get("/hold")
+    wait_for(lambda: len(door.jobs()) == 1, 10, "it is in")
+    began = time.monotonic()
+    done = gw("stop", "web")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 1 <= time.monotonic() - began < 10
+    assert client.answer()[0] == 502
+    client.close()
+
+
 def test_what_changes_in_the_file_reaches_the_gateway(gw, door):
     door.configure('queue = { classes = { "/hold" = "pass" } }\n')
     assert gw("reload").returncode == 0
