@@ -43,15 +43,24 @@ bool HookQueue::add(HookNews news, Instant now) {
   const bool again = name.last_run && now - *name.last_run < kSameWithin;
   if (name.waiting || again) {
     ++name.counted;
+    if (!name.waiting) name.kept_back = std::move(news);
     return false;
   }
+  name.kept_back.reset();
   order_.push_back(news.event);
   name.waiting = std::move(news);
   return true;
 }
 
 std::optional<HookQueue::Run> HookQueue::next(Instant now) {
-  if (running_ || order_.empty()) return std::nullopt;
+  if (running_) return std::nullopt;
+  for (auto& [event, name] : names_) {
+    if (!name.kept_back || name.waiting || now - *name.last_run < kSameWithin) continue;
+    name.waiting = std::exchange(name.kept_back, std::nullopt);
+    --name.counted;
+    order_.push_back(event);
+  }
+  if (order_.empty()) return std::nullopt;
   Name& name = names_[order_.front()];
   order_.pop_front();
   Run run{std::move(*name.waiting), std::exchange(name.counted, 0)};
@@ -59,6 +68,14 @@ std::optional<HookQueue::Run> HookQueue::next(Instant now) {
   name.last_run = now;
   running_ = true;
   return run;
+}
+
+Instant HookQueue::next_due() const {
+  Instant due = Instant::max();
+  if (running_) return due;
+  for (const auto& [event, name] : names_)
+    if (name.kept_back && !name.waiting) due = std::min(due, *name.last_run + kSameWithin);
+  return due;
 }
 
 void HookQueue::keep_only(const std::vector<std::string>& names) {

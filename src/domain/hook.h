@@ -33,8 +33,9 @@ struct HookNews {
 /// that does not go back. What is kept is bounded by the number of names.
 ///
 ///   - One hook of a service runs at a time; what comes meanwhile waits, one of each name.
-///   - The same name again within kSameWithin of its last run is counted, not run. So is what comes
-///     while one of its name waits. The next run of that name is told the count.
+///   - The same name again within kSameWithin of its last run is counted, not run; the last of
+///     them is run when that is over. What comes while one of its name waits is counted too. The
+///     next run of that name is told how many were not run.
 class HookQueue {
  public:
   static constexpr auto kSameWithin = std::chrono::seconds(60);
@@ -48,6 +49,9 @@ class HookQueue {
   bool add(HookNews news, Instant now);
   /// What is to be run now, if none runs; then one does until ended().
   std::optional<Run> next(Instant now);
+  /// When next() has something that was kept back before; Instant::max() when nothing is, and
+  /// while one runs: ask again when it has ended.
+  Instant next_due() const;
   void ended() { running_ = false; }
   bool running() const { return running_; }
   /// Names that are not among @p names are forgotten: their hooks are gone.
@@ -57,7 +61,8 @@ class HookQueue {
   struct Name {
     std::optional<Instant> last_run;
     std::optional<HookNews> waiting;
-    std::uint32_t counted = 0;
+    std::optional<HookNews> kept_back;  ///< the last that was counted since the last run
+    std::uint32_t counted = 0;          ///< since the last run, with the one that is kept back
   };
   std::map<std::string, Name> names_;
   std::deque<std::string> order_;  // of names with something waiting

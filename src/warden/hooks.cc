@@ -95,7 +95,8 @@ void Hooks::happened(const std::string& name, Service& service, const std::strin
                      const std::string& sentence) {
   if (std::ranges::find(service.hooks, event, &Hook::event) == service.hooks.end()) return;
   const std::string verdict = service.verdict ? std::string(to_string(*service.verdict)) : "";
-  if (!service.queue.add({event, verdict, sentence, os::unix_ms_now()}, os::now())) return;
+  if (!service.queue.add({event, verdict, sentence, os::unix_ms_now()}, os::now()))
+    return wait_for_kept_back();
   if (std::ranges::find(ready_, name) == ready_.end()) ready_.push_back(name);
   pump();
 }
@@ -109,6 +110,24 @@ void Hooks::pump() {
     if (auto run = at->second.queue.next(os::now()))
       note_and_start(name, at->second, std::move(*run));
   }
+}
+
+// Those whose time has come wait for their turn like all others, and need no timer.
+void Hooks::wait_for_kept_back() {
+  Instant due = Instant::max();
+  for (const auto& [name, service] : services_)
+    if (const Instant one = service.queue.next_due(); one > os::now()) due = std::min(due, one);
+  if (due == std::exchange(kept_back_until_, due) || due == Instant::max()) return;
+  kept_back_.expires_at(due);
+  kept_back_.async_wait([this](const boost::system::error_code& code) {
+    if (code) return;
+    kept_back_until_ = Instant::max();
+    for (const auto& [name, service] : services_)
+      if (service.queue.next_due() <= os::now() && std::ranges::find(ready_, name) == ready_.end())
+        ready_.push_back(name);
+    pump();
+    wait_for_kept_back();
+  });
 }
 
 // The intent is on record before the command is begun.
@@ -199,6 +218,7 @@ void Hooks::ended(const std::string& name, Service& service, const std::string& 
     ready_.push_back(name);
   }
   pump();
+  wait_for_kept_back();
 }
 
 void Hooks::end_all(std::chrono::milliseconds patience) {

@@ -27,7 +27,7 @@ class Hooks {
   static constexpr std::size_t kMostAtOnce = 8;
 
   Hooks(asio::io_context& loop, control::Home home, Clerk& clerk)
-      : loop_(loop), home_(std::move(home)), clerk_(clerk) {}
+      : loop_(loop), home_(std::move(home)), clerk_(clerk), kept_back_(loop) {}
   ~Hooks() { end_all({}); }
   Hooks(const Hooks&) = delete;
   Hooks& operator=(const Hooks&) = delete;
@@ -68,6 +68,7 @@ class Hooks {
   void happened(const std::string& name, Service& service, const std::string& event,
                 const std::string& sentence);
   void pump();
+  void wait_for_kept_back();
   void note_and_start(const std::string& name, Service& service, HookQueue::Run run);
   void start(const std::string& name, const HookQueue::Run& run, std::uint64_t intent);
   void ended(const std::string& name, Service& service, const std::string& how,
@@ -83,6 +84,8 @@ class Hooks {
   std::map<std::string, Service> services_;
   std::deque<std::string> ready_;  // services with something to run, each once
   std::size_t running_ = 0;        // begun, and not ended
+  asio::steady_timer kept_back_;   // for the first news that is kept back
+  Instant kept_back_until_ = Instant::max();
 };
 
 }  // namespace gpuward::warden

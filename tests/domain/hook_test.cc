@@ -45,6 +45,28 @@ TEST(HookQueue, CountsTheSameWithinAMinute) {
   EXPECT_EQ(queue.next(kBegin + 60s)->counted, 999U);
 }
 
+TEST(HookQueue, TheLastOfAStormIsRunWhenItIsOver) {
+  HookQueue queue;
+  queue.add(news("failed"), kBegin);
+  queue.next(kBegin);
+  queue.ended();
+  EXPECT_EQ(queue.next_due(), Instant::max());
+  for (int n = 1; n <= 10; ++n) {
+    HookNews one = news("failed");
+    one.sentence = std::to_string(n);
+    EXPECT_FALSE(queue.add(one, kBegin + n * 1s));
+  }
+  EXPECT_EQ(queue.next_due(), kBegin + 60s);
+  EXPECT_FALSE(queue.next(kBegin + 59s));
+  const auto last = queue.next(kBegin + 60s);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->news.sentence, "10");
+  EXPECT_EQ(last->counted, 9U);
+  queue.ended();
+  EXPECT_EQ(queue.next_due(), Instant::max());
+  EXPECT_FALSE(queue.next(kBegin + 1h));
+}
+
 TEST(HookQueue, KeepsOneOfEachNameWaiting) {
   HookQueue queue;
   for (int n = 0; n < 1000; ++n) queue.add(news(n % 2 == 0 ? "failed" : "ended"), kBegin);
