@@ -73,7 +73,7 @@ struct DoorReplica {
   std::uint32_t index = 0;
   std::string endpoint;  ///< numeric, on this machine: "127.0.0.1:20001"
   ReplicaState state = ReplicaState::down;
-  std::string card;  ///< UUID of the one it uses; empty: none, or several
+  std::string card{};  ///< UUID of the one it uses; empty: none, or several
 
   friend bool operator==(const DoorReplica&, const DoorReplica&) = default;
 };

@@ -29,7 +29,7 @@ struct AnswerStyle {
   bool page = false;  ///< the client is a browser that shows what it gets: HTML, else JSON
   bool head_only = false;
   http::Persistence persistence = http::Persistence::close;
-  std::string_view request_id;
+  std::string_view request_id{};
 };
 
 /// The whole answer: head and body. A page for which there is a time to retry asks again by itself.

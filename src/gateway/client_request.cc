@@ -16,8 +16,6 @@ namespace {
 constexpr std::uint64_t kKeptInOneTurn = 256 << 10;
 constexpr std::size_t kLongestClientId = 64;
 
-using http::Framing;
-
 /// A number that looks random, another one for each @p n (splitmix64).
 std::uint64_t scattered(std::uint64_t salt, std::uint64_t n) {
   std::uint64_t z = salt + n * 0x9e3779b97f4a7c15ULL;
