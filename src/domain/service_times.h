@@ -18,7 +18,8 @@ class ServiceTimes {
   static constexpr std::size_t kRecent = 32;   ///< what is usual now, among so many
   static constexpr std::size_t kEnough = 3;    ///< fewer, and the duration is unknown
   static constexpr std::size_t kMostClasses = 256;
-  /// Shorter jobs are many: their estimate is made anew with each 16th of a kind. It takes about 2 us.
+  /// Shorter jobs are many: their estimate is made anew with each 16th of a kind. It takes about 2
+  /// us.
   static constexpr Duration kShort = std::chrono::milliseconds(10);
   static constexpr std::uint64_t kAnewEvery = 16;
 

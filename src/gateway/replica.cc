@@ -36,7 +36,7 @@ void Replica::put_back(std::unique_ptr<Upstream> upstream) {
 }
 
 void Replica::not_reached() {
-  if (lost_) return;
+  if (lost_ || pools_.empty()) return;
   lost_ = true;
   pause_ = kFirstTry;
   pools_.back()->close_idle();

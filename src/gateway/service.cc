@@ -217,7 +217,7 @@ std::uint32_t Service::route_number(std::string_view path) {
 void Service::lay_aside(Client& client) {
   auto node = clients_.extract(&client);
   if (!node.empty()) laid_aside_.push_back(std::move(node.mapped()));
-  if (clients_.size() == kMostClients - 1) watch_.again();
+  if (watch_ && clients_.size() == kMostClients - 1) watch_.again();  // somebody waits
 }
 
 void Service::on_ready(http::Ready /*ready*/) {
