@@ -187,7 +187,7 @@ Result<std::optional<Kmsg::Entry>> Kmsg::next_record() {
     if (n == 0) return std::nullopt;  // no kernel does that
     const auto record =
         parse_kmsg_record(std::string_view(read_.data(), static_cast<std::size_t>(n)), text_);
-    if (!record) continue;
+    if (!record || record->sequence < first_wanted_) continue;
     count_missing(record->sequence);
     return entry_of(*record);
   }

@@ -72,6 +72,14 @@ class Kmsg {
   /// The next entry; nullopt when there is none now. Errors: as read(2); calling again may help.
   Result<std::optional<Entry>> next();
 
+  /// Of the record of /dev/kmsg that comes next; absent before the first, and for files. For
+  /// go_on_from() of whoever opens it again: from From::boot it would give all of them once more.
+  std::optional<std::uint64_t> next_sequence() const {
+    return kind_ == Kind::device && numbered_ ? std::optional(expected_) : std::nullopt;
+  }
+  /// Passes over the records before @p sequence; for files it means nothing.
+  void go_on_from(std::uint64_t sequence) { first_wanted_ = sequence; }
+
   /// Records that were overwritten, or lines that were too long, before they could be read.
   std::uint64_t lost() const { return lost_; }
 
@@ -97,6 +105,7 @@ class Kmsg {
   bool dropped_ = false;   ///< the kernel said so; how many shows by the next number
   bool numbered_ = false;  ///< a record was read: `expected_` is the number of the next
   std::uint64_t expected_ = 0;
+  std::uint64_t first_wanted_ = 0;
   std::uint64_t lost_ = 0;
   bool skipping_ = false;  ///< within a line that is too long
   std::size_t begin_ = 0;  ///< of what is read and not given yet

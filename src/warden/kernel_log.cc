@@ -93,6 +93,7 @@ void KernelLog::stop() {
   retry_.cancel();
   if (ready_.is_open()) (void)ready_.release();  // the log owns it
   if (log_) lost_before_ += log_->lost();
+  if (log_ && log_->next_sequence()) read_before_ = *log_->next_sequence();
   log_.reset();
 }
 
@@ -114,6 +115,7 @@ void KernelLog::open() {
   auto log = os::Kmsg::open(path_, os::Kmsg::From::boot);
   if (!log) return cannot_read(log.error());
   log_ = std::make_unique<os::Kmsg>(std::move(*log));
+  log_->go_on_from(read_before_);  // or what was counted would be counted again
   boost::system::error_code code;
   (void)ready_.assign(log_->fd(), code);
   if (code) {

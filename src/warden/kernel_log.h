@@ -104,6 +104,7 @@ class KernelLog {
   KernelLogSight sight_ = KernelLogSight::off;
   std::string detail_;
   std::uint64_t told_lost_ = 0;
+  std::uint64_t read_before_ = 0;  ///< the first record of /dev/kmsg that was not read yet
   std::uint64_t lost_before_ = 0;  ///< of logs that were open earlier
   XidHistory history_;
   std::map<PciAddress, Text<48>> names_;

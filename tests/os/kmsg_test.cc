@@ -219,6 +219,24 @@ TEST(KmsgDevice, TheFirstThatIsReadIsNoLossAndAnErrorIsOne) {
   EXPECT_EQ(log.next().error().code.value(), EIO);
 }
 
+TEST(KmsgDevice, WhoeverOpensItAgainGoesOnWhereTheLastOneWas) {
+  const Answer first[] = {{"6,10,1,-;a\n", 0}, {"6,11,1,-;b\n", 0}, {nullptr, EIO}};
+  next_answer = first;
+  auto log = Kmsg::device_for_test(answer);
+  EXPECT_FALSE(log.next_sequence());
+  EXPECT_TRUE(log.next() && log.next());
+  EXPECT_FALSE(log.next());
+  ASSERT_EQ(log.next_sequence(), 12U);
+  const Answer again[] = {
+      {"6,10,1,-;a\n", 0}, {"6,11,1,-;b\n", 0}, {"6,12,1,-;c\n", 0}, {nullptr, EAGAIN}};
+  next_answer = again;
+  auto reopened = Kmsg::device_for_test(answer);
+  reopened.go_on_from(*log.next_sequence());
+  EXPECT_EQ((*reopened.next())->text, "c");
+  EXPECT_FALSE(reopened.next()->has_value());
+  EXPECT_EQ(reopened.lost(), 0U);
+}
+
 TEST(KmsgDevice, TheKernelsOwn) {
   auto log = Kmsg::open("/dev/kmsg", Kmsg::From::boot);
   if (!log) GTEST_SKIP() << "cannot be read here: " << log.error().message();
