@@ -231,39 +231,59 @@ def test_pythons_http_client_reads_an_answer_without_length(tmp_path):
         upstream.stop()
 
 
-def test_a_client_whose_network_is_cut_is_found(tmp_path):
-    """Two network namespaces and a link that is taken down: no FIN, no RST."""
-    if subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode != 0:
-        pytest.skip("network namespaces need root")
+@pytest.fixture
+def cable():
+    """A network namespace at the other end of a link; `cable.unplug()` takes the link down: no FIN, no RST."""
+
+    class Cable:
+        near = "10.213.7.1"
+        space = f"gwcut{random.randrange(1 << 20)}"
+        link = f"gw{random.randrange(1 << 20)}"
+
+        @staticmethod
+        def run(*words):
+            subprocess.run(words, check=True, capture_output=True, timeout=10)
+
+        def plug(self):
+            inside = ("ip", "-n", self.space)
+            self.run("ip", "netns", "add", self.space)
+            self.run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "far", "netns", self.space)
+            self.run("ip", "addr", "add", f"{self.near}/30", "dev", self.link)
+            self.run("ip", "link", "set", self.link, "up")
+            self.run(*inside, "addr", "add", "10.213.7.2/30", "dev", "far")
+            self.run(*inside, "link", "set", "far", "up")
+
+        def unplug(self):
+            self.run("ip", "link", "set", self.link, "down")
+
+        def away(self):
+            for words in (("netns", "del", self.space), ("link", "del", self.link)):
+                subprocess.run(("ip", *words), capture_output=True)
+
+    it = Cable()
+    try:
+        it.plug()
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        it.away()
+        pytest.skip(f"no network namespaces with a link here: {error}")
+    yield it
+    it.away()
+
+
+def test_a_client_whose_network_is_cut_is_found(tmp_path, cable):
     upstream = Upstream()
-    name = f"gwcut{random.randrange(1 << 20)}"
-    ip = ["ip", "-n", name]
-    run = lambda *words: subprocess.run(words, check=True, capture_output=True, timeout=10)  # noqa: E731
+    gateway = Gateway(tmp_path, [(upstream.address, 1)], [(8, milliseconds(3000))], host=cable.near)
+    far = subprocess.Popen(["ip", "netns", "exec", cable.space, "/usr/bin/python3", "-c",
+                            "import socket,sys; s=socket.create_connection((sys.argv[1], int(sys.argv[2])));"
+                            "s.sendall(b'GET /hold HTTP/1.1\\r\\nHost: s\\r\\nUser-Agent: x\\r\\n\\r\\n'); s.recv(1)",
+                            cable.near, str(gateway.address[1])])
     try:
-        run("ip", "netns", "add", name)
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        pytest.skip("ip netns does not work here")
-    gateway = None
-    try:
-        run("ip", "link", "add", f"{name}a"[-15:], "type", "veth", "peer", "name", "far", "netns", name)
-        near = f"{name}a"[-15:]
-        run("ip", "addr", "add", "10.213.7.1/30", "dev", near)
-        run("ip", "link", "set", near, "up")
-        run(*ip, "addr", "add", "10.213.7.2/30", "dev", "far")
-        run(*ip, "link", "set", "far", "up")
-        gateway = Gateway(tmp_path, [(upstream.address, 1)], [(8, milliseconds(3000))], host="10.213.7.1")
-        far = subprocess.Popen(["ip", "netns", "exec", name, "/usr/bin/python3", "-c",
-                                "import socket,sys; s=socket.create_connection(('10.213.7.1', int(sys.argv[1])));"
-                                "s.sendall(b'GET /hold HTTP/1.1\\r\\nHost: s\\r\\nUser-Agent: x\\r\\n\\r\\n'); s.recv(1)", str(gateway.address[1])])
         exchange = upstream.exchange("/hold")
-        run("ip", "link", "set", near, "down")
+        cable.unplug()
         wait_for(lambda: exchange.gone_at, 15, "the service is left")
         gateway.idle()
+    finally:
         far.kill()
         far.wait()
-    finally:
-        if gateway:
-            gateway.stop()
-        subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        subprocess.run(["ip", "link", "del", f"{name}a"[-15:]], capture_output=True)
+        gateway.stop()
         upstream.stop()
