@@ -37,6 +37,7 @@ void Client::begin_exchange(Replica& replica) {
                     .came = streams ? std::move(bytes_) : std::string(),
                     .asked = request_.asked,
                     .persistence = last_request_ ? http::Persistence::close : request_.persistence,
+                    .ends_with_done = service_.model().protocol == Protocol::openai,
                     .request_id = request_.shown_id()};
   if (streams) bytes_ = {};
   exchange_.emplace(shared().buffers, std::move(*upstream), std::move(outgoing));
@@ -86,6 +87,7 @@ void Client::exchange_ended(Exchange::State state) {
 
 void Client::answer_whole() {
   if (exchange_->empty_answer()) ++service_.counters().empty_answers;
+  if (exchange_->ended_without_done()) ++service_.counters().cut_off_answers;
   finish_job(end_of_answer());
   if (exchange_->tunnel() || !socket_) return end();
   if (auto upstream = exchange_->take_reusable()) replica_->put_back(std::move(upstream));
@@ -98,6 +100,7 @@ void Client::answer_whole() {
 
 JobEnd Client::end_of_answer() const {
   if (exchange_->out_of_memory()) return JobEnd::out_of_memory;
+  if (exchange_->ended_without_done()) return JobEnd::failed;
   // What is refused at once says nothing of how long such a job takes.
   return exchange_->status() < 400 ? JobEnd::done : JobEnd::failed;
 }

@@ -10,13 +10,25 @@ namespace gpuward::gateway {
 using http::Framing;
 using PumpState = http::Pump::State;
 
+namespace {
+
+bool is_event_stream(const http::Fields& fields) {
+  for (const auto& field : fields)
+    if (http::equal_names(field.name, "content-type"))
+      return field.value.starts_with("text/event-stream");
+  return false;
+}
+
+}  // namespace
+
 Exchange::Exchange(http::BufferPool& pool, std::unique_ptr<Upstream> upstream, Outgoing outgoing)
     : pool_(pool),
       upstream_(std::move(upstream)),
       body_(outgoing.body),
       asked_(outgoing.asked),
       persistence_(outgoing.persistence),
-      request_id_(outgoing.request_id) {
+      request_id_(outgoing.request_id),
+      ends_with_done_(outgoing.ends_with_done) {
   if (body_ != nullptr) outgoing.head += body_->start();
   to_upstream_.emplace(pool_, outgoing.streamed, std::move(outgoing.head), outgoing.came);
 }
@@ -197,6 +209,8 @@ Exchange::Read Exchange::begin_answer(std::string_view bytes, std::size_t head_s
   }
   to_client_.emplace(pool_, interim_ ? Framing{} : response->framing, std::move(head), rest);
   if (abandoned_) to_client_->discard();
+  is_events_ = !interim_ && ends_with_done_ && status_ == 200 && is_event_stream(response->fields);
+  if (is_events_) to_client_->keep_tail();
   if (!interim_ && framing_.kind == Framing::Kind::tunnel) begin_tunnel();
   return true;
 }
@@ -259,6 +273,10 @@ bool Exchange::empty_answer() const {
   constexpr std::string_view kNoChunks = "0\r\n\r\n";
   const std::uint64_t body = to_client_->sent() - head_size_;
   return framing_.kind == Framing::Kind::chunked ? body <= kNoChunks.size() : body == 0;
+}
+
+bool Exchange::ended_without_done() const {
+  return is_events_ && to_client_ && to_client_->tail().find("[DONE]") == std::string_view::npos;
 }
 
 std::unique_ptr<Upstream> Exchange::take_reusable() {

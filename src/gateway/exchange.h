@@ -22,7 +22,8 @@ struct Outgoing {
   std::string came;          ///< what has come of that already, and perhaps of what follows it
   http::Asked asked;
   http::Persistence persistence = http::Persistence::implied;  ///< what the client's side allows
-  std::string_view request_id;                                 ///< outlives the exchange
+  bool ends_with_done = false;  ///< a stream of events that ends well says "data: [DONE]" last
+  std::string_view request_id;  ///< outlives the exchange
 };
 
 // clang-format off
@@ -72,6 +73,8 @@ class Exchange {
   bool request_is_sent() const { return request_done_; }
   /// The answer had no body where one belongs.
   bool empty_answer() const;
+  /// A stream of events that has ended without saying so.
+  bool ended_without_done() const;
   /// The answer was an error that told of memory running out.
   bool out_of_memory() const { return out_of_memory_; }
   /// After done: the client's connection may carry another request.
@@ -101,6 +104,7 @@ class Exchange {
   http::Asked asked_;
   http::Persistence persistence_;
   std::string_view request_id_;
+  bool ends_with_done_;
 
   std::optional<http::Pump> to_upstream_;
   http::BufferPool::Buffer piece_;  ///< of the part of the kept body that is in its file
@@ -123,6 +127,7 @@ class Exchange {
   bool client_may_stay_ = false;
   bool out_of_memory_ = false;
   bool tunnel_ = false;
+  bool is_events_ = false;  ///< of a stream that says when it is done
   bool abandoned_ = false;
   bool waits_for_client_ = false;
   bool wants_turn_ = false;

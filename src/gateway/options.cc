@@ -17,7 +17,7 @@ const char kHelp[] =
     "gpuward-gateway --listen ADDRESS:PORT --to ADDRESS:PORT[,ADDRESS:PORT...]\n"
     "  serves one service by hand; every --to is a replica, taken as ready\n"
     "  --name N               of the service (default: service)\n"
-    "  --protocol P           http (default), openai\n"
+    "  --protocol P           http (default), openai: a stream that ends without [DONE] has failed\n"
     "  --pass PREFIX          what begins so is no job, and goes on at once; may come again\n"
     "  --per-caller N         jobs of one address that may wait (default 100; 0: no limit)\n"
     "  --on-client-gone W     of a job that runs: auto, close or drain (default auto)\n"

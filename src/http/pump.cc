@@ -105,8 +105,16 @@ Pump::Step Pump::send_some(const os::Fd& to) {
 void Pump::note_sent(std::size_t sent) {
   const auto of_head = std::min(sent, head_.size() - head_sent_);
   head_sent_ += of_head;
+  if (keeps_tail_ && sent > of_head) note_tail({buffer_.data() + begin_, sent - of_head});
   begin_ += sent - of_head;
   sent_ += sent;
+}
+
+void Pump::note_tail(std::string_view passed) {
+  if (passed.size() > kTail) passed.remove_prefix(passed.size() - kTail);
+  const std::size_t whole = tail_.size() + passed.size();
+  if (whole > kTail) tail_.erase(0, whole - kTail);
+  tail_ += passed;
 }
 
 void Pump::drop_what_was_sent() {

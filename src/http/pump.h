@@ -42,6 +42,12 @@ class Pump {
   /// From now on nothing is sent: what comes is followed to its end and thrown away.
   void discard() { discards_ = true; }
 
+  /// From now on the last bytes of the body that were passed on are kept: tail().
+  void keep_tail() { keeps_tail_ = true; }
+  /// At most kTail of them, with what frames them.
+  std::string_view tail() const { return tail_; }
+  static constexpr std::size_t kTail = 64;
+
   /// Bytes of head and body that were sent, or thrown away.
   std::uint64_t sent() const { return sent_; }
   /// Once done: bytes that belong to the next message. Valid while this is.
@@ -59,6 +65,7 @@ class Pump {
   bool something_to_send() const { return head_sent_ < head_.size() || begin_ < passable_; }
   Step send_some(const os::Fd& to);
   void note_sent(std::size_t sent);
+  void note_tail(std::string_view passed);
   Step read_some(const os::Fd& from);
   /// Finds how much of what was read may be passed on. False: malformed.
   bool follow();
@@ -80,8 +87,10 @@ class Pump {
   std::uint64_t sent_ = 0;
   bool discards_ = false;
   bool trusts_short_reads_ = false;
+  bool keeps_tail_ = false;
   bool all_is_read_ = false;  ///< by a short read of this run
   Refusal refusal_;
+  std::string tail_;
 };
 
 }  // namespace gpuward::http

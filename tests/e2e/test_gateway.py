@@ -279,6 +279,26 @@ def test_an_empty_answer_is_counted(make, upstream):
     assert gateway.status()["empty_answers"] == 1
 
 
+@pytest.mark.parametrize("end, cut", [(b"data: [DONE]\n\n", 0), (b"", 1)])
+def test_a_stream_of_tokens_that_ends_without_saying_so_is_counted(make, upstream, end, cut):
+    gateway = make(upstream, model=[(1, 2)])
+
+    def tokens(exchange):
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in (b'data: {"token": 1}\n\n', end):
+            if piece:
+                exchange.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+        exchange.send(b"0\r\n\r\n")
+
+    upstream.answers["/v1/chat/completions"] = tokens
+    client = Client(gateway.address)
+    client.post("/v1/chat/completions", b'{"stream": true}')
+    assert client.answer()[2].endswith(end)
+    gateway.idle()
+    assert gateway.status()["cut_off_answers"] == cut
+    assert gateway.status()["done"] == 1 - cut
+
+
 def test_an_event_is_passed_on_when_it_comes(make, upstream):
     gateway = make(upstream)
     go = []

@@ -83,6 +83,20 @@ TEST_F(PumpTest, ReadsToTheEndBehindAShortReadUnlessItTrustsIt) {
   EXPECT_EQ(run(pump), State::done);
 }
 
+TEST_F(PumpTest, KeepsTheLastBytesOfTheBodyWhereItIsAskedTo) {
+  Pump pump(pool, {Kind::until_close, 0}, "HEAD", "");
+  pump.keep_tail();
+  say(std::string(200, 'x'));
+  EXPECT_EQ(run(pump), State::wants_bytes);
+  EXPECT_EQ(pump.tail(), std::string(Pump::kTail, 'x'));
+  say("data: [DO");
+  EXPECT_EQ(run(pump), State::wants_bytes);
+  say("NE]\n\n");
+  EXPECT_EQ(run(pump), State::wants_bytes);
+  EXPECT_TRUE(pump.tail().ends_with("xdata: [DONE]\n\n"));
+  EXPECT_EQ(pump.tail().size(), Pump::kTail);
+}
+
 TEST_F(PumpTest, WhatIsThrownAwayIsFollowedToItsEnd) {
   Pump pump(pool, {Kind::length, 10}, "HEAD", "hello");
   pump.discard();
