@@ -73,7 +73,47 @@ void print_table(const std::vector<JobReport>& jobs) {
                 std::string(name(job.job_class)).c_str(), state_text(job).c_str(),
                 to_string(job.age).c_str(), job.eta ? to_string(*job.eta).c_str() : "-",
                 to_string(job.size).c_str());
-  std::printf("next: gpuward cancel JOB\n");
+}
+
+// "replica 0: ready, 1 of 2 at a time (it grew)": how many may be in is learned.
+std::string limit_text(const DoorReport::Replica& replica) {
+  return "replica " + std::to_string(replica.index) + ": " + std::string(name(replica.state)) +
+         ", " + std::to_string(replica.in_flight) + " of " + std::to_string(replica.limit) +
+         " at a time (" + replica.why + ")";
+}
+
+void print_door(const DoorReport& door) {
+  for (const auto& replica : door.replicas) std::printf("%s\n", limit_text(replica).c_str());
+  std::printf(
+      "since the gateway began: %llu done, %llu failed, %llu refused, %llu cancelled, %llu empty, "
+      "%llu cut off\n",
+      static_cast<unsigned long long>(door.done), static_cast<unsigned long long>(door.failed),
+      static_cast<unsigned long long>(door.refused),
+      static_cast<unsigned long long>(door.cancelled),
+      static_cast<unsigned long long>(door.empty_answers),
+      static_cast<unsigned long long>(door.cut_off_answers));
+}
+
+boost::json::object json_of(const DoorReport& door) {
+  boost::json::array replicas;
+  for (const auto& replica : door.replicas)
+    replicas.push_back({{"index", replica.index},
+                        {"state", name(replica.state)},
+                        {"in_flight", replica.in_flight},
+                        {"limit", replica.limit},
+                        {"why", replica.why},
+                        {"gpu_reserved_bytes", replica.gpu_reserved.count},
+                        {"host_reserved_bytes", replica.host_reserved.count}});
+  return {{"waiting", door.waiting},
+          {"in_flight", door.in_flight},
+          {"clients", door.clients},
+          {"done", door.done},
+          {"failed", door.failed},
+          {"refused", door.refused},
+          {"cancelled", door.cancelled},
+          {"empty_answers", door.empty_answers},
+          {"cut_off_answers", door.cut_off_answers},
+          {"replicas", std::move(replicas)}};
 }
 
 boost::json::object json_of(const JobReport& job) {
@@ -99,16 +139,24 @@ int jobs(const std::string& service, bool json) {
   auto answer = ask_gateway({.what = GatewayRequest::What::jobs, .service = service}, &code);
   if (!answer || code != kDone) return code;
   sort_jobs(answer->jobs);
+  const auto status = ask_gateway({.what = GatewayRequest::What::status}, &code);
+  if (!status || code != kDone) return code;
+  const auto door = std::ranges::find(status->doors, service, &DoorReport::service);
+  if (door == status->doors.end()) return kFailed;  // it was just closed
   if (json) {
     boost::json::array rows;
     for (const JobReport& job : answer->jobs) rows.push_back(json_of(job));
-    std::printf("%s\n", boost::json::serialize(boost::json::object{{"jobs", rows}}).c_str());
+    std::printf("%s\n", boost::json::serialize(
+                            boost::json::object{{"jobs", rows}, {"door", json_of(*door)}})
+                            .c_str());
     return code;
   }
   if (answer->jobs.empty())
     std::printf("no job of %s waits or runs\n", service.c_str());
   else
     print_table(answer->jobs);
+  print_door(*door);
+  if (!answer->jobs.empty()) std::printf("next: gpuward cancel JOB\n");
   return code;
 }
 

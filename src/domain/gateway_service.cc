@@ -3,6 +3,9 @@
 namespace gpuward {
 namespace {
 
+/// After TERM it gives what is under way 30 s to end.
+constexpr std::chrono::seconds kGrace{40};
+
 std::string endpoint_of(const LaunchPlan& plan) {
   const bool asked = plan.ready.kind == ReadyKind::http || plan.ready.kind == ReadyKind::tcp;
   if (asked && !plan.ready.address.empty()) return plan.ready.address;
@@ -33,6 +36,7 @@ std::optional<ServiceModel> gateway_service(const std::vector<ServiceModel>& ser
   model.name = kGatewayService;
   model.command = {places.program};
   model.restart = RestartPolicy::always;
+  model.grace = kGrace;
   model.ready.kind = ReadyKind::notify;
   model.rights.no_new_privileges = true;
   model.private_tmp = true;  // uploads that wait, encrypted

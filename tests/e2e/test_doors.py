@@ -80,7 +80,10 @@ def test_a_service_that_says_listen_is_reached_through_the_gateway(gw, door):
     assert next(s for s in status["services"] if s["name"] == "web")["listen"] == f"127.0.0.1:{door.port}"
     assert next(s for s in status["services"] if s["name"] == "@gateway")["verdict"] == "HEALTHY"
     assert door.jobs() == []
-    assert "no job of web" in gw("jobs", "web").stdout
+    table = gw("jobs", "web").stdout
+    assert "no job of web" in table and "replica 0: ready, 0 of 1 at a time (start)" in table and "1 done" in table
+    told = json.loads(gw("jobs", "web", "--json").stdout)["door"]
+    assert told["done"] == 1 and told["replicas"][0]["limit"] == 1 and told["replicas"][0]["why"] == "start"
 
 
 def test_jobs_are_shown_and_cancelled_by_hand(gw, door):
