@@ -43,7 +43,8 @@ tsan: setup ## the programs with threads under ThreadSanitizer
 fuzz: setup ## every fuzz target for 20 seconds
 	@scripts/fuzz
 
-soak: build ## 1,000 rounds of chaos, then random lives and deaths of everything for MINUTES=60
+soak: build ## 1,000 rounds of chaos, a million films, then random lives and deaths of everything for MINUTES=60
+	@/usr/bin/python3 tests/soak/gateway.py
 	@/usr/bin/python3 tests/soak/soak.py --minutes $(MINUTES) --chaos 1000
 
 bench-core: build ## gpuward's own share of a service's life, beside the bare floor
