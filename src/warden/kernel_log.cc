@@ -233,6 +233,26 @@ void KernelLog::see_xid(const XidLine& line, const os::Kmsg::Entry& entry) {
   tell(incident, entry.old);
 }
 
+void KernelLog::see_events(const GpuSnapshot& snapshot) {
+  if (sight_ == KernelLogSight::read) return;
+  for (const GpuEvent& event : snapshot.events) {
+    if (event.kind != GpuEventKind::xid) continue;
+    const auto card = std::ranges::find(snapshot.devices, event.index, &GpuDevice::index);
+    if (card == snapshot.devices.end()) continue;
+    XidLine line;
+    line.number = static_cast<std::uint32_t>(event.data);
+    const auto address = address_of(*card, snapshot);
+    if (!address) continue;
+    line.card = *address;
+    XidFacts facts;
+    facts.at = std::min(os::now(), Instant(std::chrono::nanoseconds(event.at_ns)));
+    history_.forget_old(os::now());
+    const auto& incident = history_.add(line, facts);
+    note(incident, EventKind::xid, {}, facts.at, 0);
+    tell(incident, false);
+  }
+}
+
 void KernelLog::see_off_bus(const OffBusLine& line, const os::Kmsg::Entry& entry) {
   const Instant at = time_of(entry, os::now());
   history_.forget_old(os::now());
@@ -252,7 +272,7 @@ bool KernelLog::is_noted(const os::Kmsg::Entry& entry) const {
 // Numbers and names of processes, and what follows; nothing else of the line (harm.md 11).
 void KernelLog::note(const XidIncident& incident, EventKind kind, const os::Kmsg::Entry& entry,
                      Instant at, std::uint32_t generation) {
-  if (log_->kind() == os::Kmsg::Kind::device) noted_now_ = entry.sequence;
+  if (log_ && log_->kind() == os::Kmsg::Kind::device) noted_now_ = entry.sequence;
   if (is_noted(entry)) return;
   const bool first = incident.times == 1;
   if (allowances_.size() > XidHistory::kMostCards) allowances_.clear();

@@ -42,6 +42,9 @@ class KernelLog {
   /// already is not begun again.
   void read(const std::string& path);
   void stop();
+  /// Where the log is not read, the Xids that the driver told the sentinel of are all there is.
+  /// They name no process. Where it is read they are passed over: the log says the same and more.
+  void see_events(const GpuSnapshot& snapshot);
 
   const XidHistory& history() const { return history_; }
   /// A person or a reset has put @p card right.

@@ -118,6 +118,7 @@ int Warden::run() {
   wait_for_signals();
   sentinel_.start([this](GpuSnapshot snapshot) {
     cards_.see(snapshot, os::now());
+    kernel_log_.see_events(snapshot);
     fleet_.set_gpu(std::move(snapshot));
     hear_log();
     holders_.see(os::now());

@@ -293,6 +293,30 @@ def test_the_path_is_configured_and_holds_at_reload(machine):
     assert machine.incident(13)["service"] == "app"
 
 
+def test_where_it_is_not_read_the_drivers_own_events_tell_of_an_xid(machine):
+    del machine.env["GPUWARD_KMSG"]
+    machine.configure(APP + "[host]\nkernel_log = false\n")
+    assert machine("up").returncode == 0
+    machine.gpusim("fault", "xid", "48")
+    told = machine.incident(48)
+    assert told["pid"] is None and told["service"] is None and told["times"] == 1
+    assert "Xid 48" in machine.event("xid")["why"]
+
+
+def test_where_it_is_read_the_same_xid_is_not_counted_twice(up):
+    up.fault(48, up.pid())
+    assert up.incident(48)["service"] == "app"
+    ages = [0.0]
+
+    def looked_again():
+        ages.append(up.status()["gpus"][0]["age_seconds"])
+        return ages[-1] < ages[-2]
+
+    for _ in range(2):
+        wait_for(looked_again, why="the sentinel has looked since")
+    assert [i["times"] for i in up.incidents() if i["xid"] == 48] == [1]
+
+
 def test_a_card_that_the_log_makes_suspect_is_shown_as_one_until_a_person_calls_it_well(up):
     assert up.status()["gpus"][0]["standing"] == "none"
     up.fault(200, up.pid())
