@@ -99,6 +99,7 @@ void Service::close_door() {
   dispatcher_.refuse_all(RefusalReason::shutting_down, refused, os::now());
   for (const RefusedJob& job : refused) tell_refused(job);
   std::vector<Client*> all;
+  all.reserve(clients_.size());
   for (const auto& [key, client] : clients_) all.push_back(key);
   for (Client* client : all) client->no_more_requests();
 }

@@ -74,8 +74,10 @@ bool place_handed(const SpawnPlan& plan, int& report) {
   const int moved = ::fcntl(report, F_DUPFD_CLOEXEC, above);
   if (moved < 0) return false;
   report = moved;
-  for (std::size_t n = 0; n < plan.handed.size(); ++n)
-    if ((from[n] = ::fcntl(plan.handed[n], F_DUPFD_CLOEXEC, above)) < 0) return false;
+  for (std::size_t n = 0; n < plan.handed.size(); ++n) {
+    from[n] = ::fcntl(plan.handed[n], F_DUPFD_CLOEXEC, above);
+    if (from[n] < 0) return false;
+  }
   for (std::size_t n = 0; n < plan.handed.size(); ++n)
     if (!place_stdio(from[n], 3 + static_cast<int>(n))) return false;
   return true;

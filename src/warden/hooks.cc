@@ -59,6 +59,7 @@ void Hooks::configure(const std::vector<ServiceModel>& services) {
     service.hooks = model.hooks;
     service.log_lines = model.hook_log_lines;
     std::vector<std::string> events;
+    events.reserve(model.hooks.size());
     for (const auto& hook : model.hooks) events.push_back(hook.event);
     service.queue.keep_only(events);
   }
@@ -70,6 +71,7 @@ void Hooks::configure(const std::vector<ServiceModel>& services) {
 
 std::vector<std::string> Hooks::names() const {
   std::vector<std::string> names;
+  names.reserve(services_.size());
   for (const auto& [name, service] : services_) names.push_back(name);
   return names;
 }
@@ -107,8 +109,7 @@ void Hooks::pump() {
     ready_.pop_front();
     const auto at = services_.find(name);
     if (at == services_.end()) continue;
-    if (auto run = at->second.queue.next(os::now()))
-      note_and_start(name, at->second, std::move(*run));
+    if (auto run = at->second.queue.next(os::now())) note_and_start(name, at->second, *run);
   }
 }
 
@@ -131,7 +132,7 @@ void Hooks::wait_for_kept_back() {
 }
 
 // The intent is on record before the command is begun.
-void Hooks::note_and_start(const std::string& name, Service& service, HookQueue::Run run) {
+void Hooks::note_and_start(const std::string& name, Service& service, const HookQueue::Run& run) {
   ++running_;
   const auto hook = std::ranges::find(service.hooks, run.news.event, &Hook::event);
   LedgerEntry entry;

@@ -69,7 +69,7 @@ class Hooks {
                 const std::string& sentence);
   void pump();
   void wait_for_kept_back();
-  void note_and_start(const std::string& name, Service& service, HookQueue::Run run);
+  void note_and_start(const std::string& name, Service& service, const HookQueue::Run& run);
   void start(const std::string& name, const HookQueue::Run& run, std::uint64_t intent);
   void ended(const std::string& name, Service& service, const std::string& how,
              std::uint64_t intent, const std::string& event);
