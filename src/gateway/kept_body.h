@@ -58,6 +58,7 @@ class KeptBody {
 
   /// Both outlive it.
   KeptBody(BodyMemory& memory, const std::string& folder) : memory_(&memory), folder_(&folder) {}
+  KeptBody(BodyMemory& memory, std::string&& folder) = delete;
   KeptBody(const KeptBody&) = delete;
   KeptBody& operator=(const KeptBody&) = delete;
   ~KeptBody() { clear(); }

@@ -116,7 +116,8 @@ TEST_F(KeptBodyTest, BeyondTheMemoryOfAllItGoesToAFileAtOnce) {
 }
 
 TEST_F(KeptBodyTest, AFolderThatIsNotThereIsSaid) {
-  KeptBody body(memory, folder + "/missing");
+  const std::string missing = folder + "/missing";
+  KeptBody body(memory, missing);
   EXPECT_FALSE(body.append(std::string(KeptBody::kInMemory + 1, 'x')));
 }
 
